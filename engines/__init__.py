@@ -1,0 +1,1 @@
+"""The zoo: the published network files (ONNX)."""

@@ -1,0 +1,96 @@
+"""What the commands share: arguments that are checked as they are read, and one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from rtseg import __version__
+from rtseg.errors import RtsegError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, exit status 2."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_argument("--version", action="version", version=f"rtseg {__version__}")
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def size(text: str) -> tuple[int, int]:
+    """Read ``512x256`` as (width, height)."""
+    match = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: give width x height, such as 512x256")
+    return int(match[1]), int(match[2])
+
+
+def whole(lowest: int) -> Callable[[str], int]:
+    """Make a reader of whole numbers not below ``lowest``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if value < lowest:
+            raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from {lowest} up")
+        return value
+
+    return read
+
+
+def number(lowest: float, highest: float) -> Callable[[str], float]:
+    """Make a reader of numbers between two, both included."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: give a number from {lowest:g} to {highest:g}"
+            )
+        return value
+
+    return read
+
+
+def names(text: str) -> list[str]:
+    """Read a list of names with commas between them."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: give one or more names with commas between")
+    return found
+
+
+def run(prog: str, command: Callable[[], int]) -> int:
+    """Run a command; returns its exit status, with rtseg's errors and warnings as one line each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"{prog}: warning: %(message)s"))
+    log = logging.getLogger("rtseg")
+    log.addHandler(handler)
+    try:
+        return command()
+    except RtsegError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        log.removeHandler(handler)

@@ -1,0 +1,1 @@
+"""Datasets and label tables; the rendered drive. Nothing here needs torch."""

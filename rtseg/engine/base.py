@@ -1,0 +1,165 @@
+"""The engine protocol: uint8 BGR frames in, uint8 class masks out, several in flight, in order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.spec import Spec
+
+Frame = NDArray[np.uint8]
+"""(H, W, 3) uint8 BGR."""
+
+Mask = NDArray[np.uint8]
+"""(h, w) uint8 of class indices."""
+
+Mode = Literal["throughput", "latency"]
+"""``throughput``: one thread a frame, as many frames in flight as cores. ``latency``: one frame."""
+
+
+class Engine(ABC):
+    """What a backend made of a network file on this machine.
+
+    The plain call is :meth:`infer`. To keep the machine busy with frames that arrive one by one,
+    :meth:`submit` up to ``depth`` frames and :meth:`collect` their masks, oldest first. One thread
+    uses an engine at a time.
+
+    ``spec`` describes the network at the size it is compiled for. ``precision`` is the arithmetic
+    in force (``fp32``, ``bf16``, ``fp16``, ``int8``) as the backend reports it, ``device`` the
+    device's own name, ``depth`` the number of frames in flight that keeps it busy, ``built`` says
+    whether it was compiled now rather than read from the cache, and ``versions`` what runs it.
+    """
+
+    backend: str
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        precision: str,
+        device: str,
+        depth: int,
+        mode: Mode,
+        built: bool,
+        versions: dict[str, str],
+    ) -> None:
+        self.spec = spec
+        self.precision = precision
+        self.device = device
+        self.depth = depth
+        self.mode = mode
+        self.built = built
+        self.versions = versions
+        self._frame_shape = (spec.height, spec.width, 3)
+        self._mask_shape = (spec.mask_height, spec.mask_width)
+        self._free = deque(range(depth))
+        self._flying: deque[int] = deque()
+
+    @property
+    def pending(self) -> int:
+        """How many frames are in flight: submitted and not yet collected."""
+        return len(self._flying)
+
+    def submit(self, frame: Frame) -> None:
+        """Start on one frame, (spec.height, spec.width, 3) uint8, and return at once.
+
+        The frame is not copied if it is contiguous: leave it alone until its mask is collected.
+        ``ValueError`` for another shape or dtype, ``RuntimeError`` when ``depth`` are in flight.
+        """
+        if frame.dtype != np.uint8 or frame.shape != self._frame_shape:
+            raise ValueError(
+                f"a frame is uint8 {self._frame_shape}, not {frame.dtype} {frame.shape}"
+            )
+        if not self._free:
+            raise RuntimeError(f"{self.depth} frames are in flight: collect a mask first")
+        slot = self._free.popleft()
+        try:
+            self._start(slot, np.ascontiguousarray(frame))
+        except BaseException:
+            self._free.appendleft(slot)
+            raise
+        self._flying.append(slot)
+
+    def collect(self, out: Mask | None = None) -> Mask:
+        """Wait for the oldest frame in flight; return its mask (h, w) uint8, in ``out`` if given.
+
+        ``RuntimeError`` when nothing is in flight; ``BackendError`` when the backend failed on it.
+        """
+        if not self._flying:
+            raise RuntimeError("no frame is in flight: submit one first")
+        if out is None:
+            out = np.empty(self._mask_shape, np.uint8)
+        slot = self._flying.popleft()
+        try:
+            np.copyto(out, self._finish(slot))
+        finally:
+            self._free.append(slot)
+        return out
+
+    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Map frames (N, H, W, 3) uint8 BGR to masks (N, h, w) uint8 of class indices.
+
+        ``ValueError`` for another shape or dtype; ``RuntimeError`` while frames are in flight.
+        """
+        if frames.ndim != 4 or frames.shape[1:] != self._frame_shape or frames.dtype != np.uint8:
+            height, width, _ = self._frame_shape
+            raise ValueError(
+                f"frames are uint8 (N, {height}, {width}, 3), not {frames.dtype} {frames.shape}"
+            )
+        if self._flying:
+            raise RuntimeError("frames are in flight: collect their masks first")
+        masks = np.empty((len(frames), *self._mask_shape), np.uint8)
+        done = 0
+        try:
+            for frame in frames:
+                if not self._free:
+                    self.collect(masks[done])
+                    done += 1
+                self.submit(frame)
+            while self._flying:
+                self.collect(masks[done])
+                done += 1
+        except BaseException:
+            self.drain()
+            raise
+        return masks
+
+    def drain(self) -> None:
+        """Wait for every frame in flight and forget its mask."""
+        while self._flying:
+            slot = self._flying.popleft()
+            try:
+                self._finish(slot)
+            except Exception:
+                pass
+            finally:
+                self._free.append(slot)
+
+    def close(self) -> None:
+        """Give back what the engine holds; it cannot be used afterwards. Safe to call twice."""
+        self.drain()
+        self._free.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _start(self, slot: int, frame: Frame) -> None:
+        """Begin on ``frame`` in ``slot`` (0 to depth - 1) without waiting."""
+
+    @abstractmethod
+    def _finish(self, slot: int) -> Mask:
+        """Wait for ``slot`` and return its mask, valid until the slot is started again."""

@@ -1,0 +1,214 @@
+"""From a PyTorch model to a network file: the contract's graph, its spec, one ONNX file.
+
+The only module of this room that needs torch (the ``train`` extra).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rtseg import spec as specification
+from rtseg.errors import InputError, NetworkError
+from rtseg.models import build
+from rtseg.spec import Spec
+
+OPSET = 17
+"""Loads everywhere from TensorRT 8.6 on."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of RGB / 255."""
+
+
+class Contract(nn.Module):
+    """Frames (N, H, W, 3) uint8 BGR in, masks (N, h, w) uint8 of class indices out.
+
+    The first convolution is turned from RGB to BGR once, here, so that no frame is turned at run
+    time. The mask is made at the frame's size, or with ``full_size=False`` at the logits' stride.
+    Two classes need no argmax, only the sign of their logits' difference, which is linear: it is
+    taken before the upsampling, and where the last layer is a 1×1 convolution inside its weights.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: nn.Module, *, full_size: bool = True) -> None:
+        super().__init__()
+        network: Any = copy.deepcopy(model).eval()
+        stride = int(network.logits_stride)
+        self.upsampling = stride if full_size else 1
+        self.mask_stride = 1 if full_size else stride
+        first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+        with torch.no_grad():
+            first.weight.copy_(first.weight.flip(1))
+        self.two_classes = network.classes == 2
+        self.folded = self.two_classes and isinstance(
+            getattr(network, "classifier", None), nn.Conv2d
+        )
+        if self.folded:
+            network.classifier = _difference(network.classifier)
+        self.network = network
+        std = torch.tensor(IMAGENET_STD[::-1])
+        mean = torch.tensor(IMAGENET_MEAN[::-1])
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map uint8 frames to uint8 masks."""
+        # Cast first, permute after: TensorRT takes uint8 only into a cast.
+        x = frames.to(self.scale.dtype).permute(0, 3, 1, 2) * self.scale + self.shift
+        logits: Tensor = self.network(x)
+        if self.two_classes and not self.folded:
+            logits = logits[:, 1:] - logits[:, :1]
+        if self.upsampling > 1:
+            logits = F.interpolate(
+                logits, scale_factor=float(self.upsampling), mode="bilinear", align_corners=False
+            )
+        index = logits[:, 0] > 0 if self.two_classes else logits.argmax(1)
+        # By way of float, since TensorRT casts neither indices nor truth values to uint8.
+        return index.to(self.scale.dtype).to(torch.uint8)
+
+
+def _difference(classifier: nn.Conv2d) -> nn.Conv2d:
+    """The 1×1 convolution that gives the second logit minus the first."""
+    single = nn.Conv2d(classifier.in_channels, 1, 1)
+    assert classifier.bias is not None
+    assert single.bias is not None
+    with torch.no_grad():
+        single.weight.copy_(classifier.weight[1:] - classifier.weight[:1])
+        single.bias.copy_(classifier.bias[1:] - classifier.bias[:1])
+    return single
+
+
+def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec]:
+    """Build the model that a training saved; returns it in evaluation mode, with its spec's start.
+
+    The file is safetensors with its architecture, classes, palette and size in the metadata.
+    ``InputError`` where it is not.
+    """
+    path = Path(path)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors checkpoint: {error}") from error
+    try:
+        classes = json.loads(metadata["classes"])
+        width, height = json.loads(metadata["size"])
+        model = build(metadata["architecture"], len(classes), **json.loads(metadata["options"]))
+        model.load_state_dict(state, strict=True)
+        spec = Spec(
+            name=path.stem,
+            width=width,
+            height=height,
+            classes=tuple(classes),
+            palette=tuple((r, g, b) for r, g, b in json.loads(metadata["palette"])),
+            size_divisor=int(getattr(model, "size_divisor", 1)),
+        )
+    except KeyError as error:
+        raise InputError(f"{path}: its metadata lacks {error}: not saved by rtseg") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"{path}: this checkpoint does not fit: {what[:300]}") from error
+    return model.eval(), spec
+
+
+def export(
+    model: nn.Module, spec: Spec, path: str | Path, *, half: bool = False, full_size: bool = True
+) -> Spec:
+    """Write ``model`` as a network file at ``path``; returns the spec that is in it.
+
+    Batch, height and width stay symbolic (``batch``, ``height``, ``width``), and the graph holds no
+    arithmetic on shapes, so that every backend can fix them. With ``half`` the weights and the
+    arithmetic are FP16. The file appears whole or not at all. ``NetworkError`` if the exported
+    graph needs more than one file or another opset.
+    """
+    path = Path(path)
+    contract = Contract(model, full_size=full_size).eval()
+    if half:
+        contract = contract.half()
+    spec = replace(
+        spec,
+        mask_stride=contract.mask_stride,
+        precision="fp16" if half else "fp32",
+        versions={
+            "rtseg": importlib.metadata.version("rtseg"),
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "opset": str(OPSET),
+        },
+    )
+    # Two frames, since a dimension of one is taken for a constant.
+    example = torch.zeros((2, spec.height, spec.width, 3), dtype=torch.uint8)
+    dynamic = torch.export.Dim.AUTO
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        level = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            program = torch.onnx.export(
+                contract,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["frames"],
+                output_names=["masks"],
+                dynamic_shapes=({0: dynamic, 1: dynamic, 2: dynamic},),
+                verbose=False,
+            )
+        finally:
+            logging.disable(level)
+    assert program is not None
+    proto = program.model_proto
+    opset = next(o.version for o in proto.opset_import if o.domain == "")
+    if opset != OPSET:
+        raise NetworkError(f"{path}: the exporter made opset {opset}, not {OPSET}")
+    _name_dimensions(proto, spec)
+    proto.producer_name = "rtseg"
+    for entry in list(proto.metadata_props):
+        proto.metadata_props.remove(entry)
+    proto.metadata_props.add(key=specification.KEY, value=spec.to_json())
+    onnx.checker.check_model(proto, full_check=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_bytes(proto.SerializeToString())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    specification.read_network(path)
+    return spec
+
+
+def _name_dimensions(proto: onnx.ModelProto, spec: Spec) -> None:
+    """Give the symbolic dimensions names that a person and a runtime can use."""
+    names = {"frames": ["batch", "height", "width"], "masks": ["batch", "height", "width"]}
+    if spec.mask_stride > 1:
+        names["masks"] = ["batch", "mask_height", "mask_width"]
+    for value in (*proto.graph.input, *proto.graph.output):
+        for dimension, name in zip(
+            value.type.tensor_type.shape.dim, names[value.name], strict=False
+        ):
+            dimension.dim_param = name
+    # Inner shapes speak of the exporter's own symbols; every runtime infers them again.
+    del proto.graph.value_info[:]
+    # The exporter notes the source lines of this machine in every node.
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""

@@ -1,0 +1,115 @@
+"""OpenVINO: the default where there is no GPU."""
+
+from __future__ import annotations
+
+import io
+
+import openvino as ov
+
+from rtseg.engine.base import Engine, Frame, Mask, Mode
+from rtseg.engine.cache import EngineCache
+from rtseg.engine.machine import usable_cores
+from rtseg.errors import BackendError
+from rtseg.spec import NetworkFile
+
+PRECISIONS = ("bf16", "fp16", "fp32")
+
+_HINTS = {"bf16": ov.Type.bf16, "fp16": ov.Type.f16, "fp32": ov.Type.f32}
+_NAMES = {hint.get_type_name(): name for name, hint in _HINTS.items()}
+
+
+class OpenVINOEngine(Engine):
+    """A network compiled by OpenVINO for the CPU.
+
+    In ``throughput`` mode every core is a stream of its own, with one frame in flight each: a
+    network split over cores waits on the slower one, a frame a core does not. In ``latency`` mode
+    one frame at a time uses all cores.
+    """
+
+    backend = "openvino"
+
+    def __init__(
+        self, network: NetworkFile, precision: str | None, mode: Mode, cache: EngineCache
+    ) -> None:
+        spec = network.spec
+        core = ov.Core()
+        device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
+        cores = usable_cores()
+        streams = cores if mode == "throughput" else 1
+        settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": cores}
+        if precision is not None:
+            settings["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
+        version = ov.get_version()
+        key = {
+            "backend": "openvino",
+            "version": version,
+            "device": device,
+            "capabilities": ",".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+            "network": network.sha256,
+            "size": f"{spec.width}x{spec.height}",
+            "precision": precision or "default",
+            "threads": f"{streams}/{cores}",
+        }
+        compiled = None
+        payload = cache.read(spec.name, key)
+        if payload is not None:
+            try:
+                compiled = core.import_model(payload, "CPU", settings)
+            except RuntimeError:  # not ours to read: as good as no entry
+                compiled = None
+        built = compiled is None
+        if compiled is None:
+            try:
+                model = core.read_model(network.path)
+                model.reshape([1, spec.height, spec.width, 3])
+                compiled = core.compile_model(model, "CPU", settings)
+            except RuntimeError as error:
+                raise BackendError(
+                    f"{network.path}: OpenVINO cannot compile this network: {_last_line(error)}"
+                ) from error
+            stream = io.BytesIO()
+            compiled.export_model(stream)
+            cache.write(spec.name, key, stream.getvalue())
+        hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        in_force = _NAMES.get(hint, hint)
+        if precision is not None and in_force != precision:
+            raise BackendError(
+                f"precision {precision}: OpenVINO on this CPU ({device}) would run {in_force} "
+                f"instead: ask for --precision {in_force} or leave it out"
+            )
+        super().__init__(
+            spec,
+            precision=in_force,
+            device=device,
+            depth=streams,
+            mode=mode,
+            built=built,
+            versions={"openvino": version},
+        )
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        # Views of the requests' own output buffers: they stay where they are.
+        self._masks = [request.get_output_tensor(0).data[0] for request in self._requests]
+        if self._masks[0].shape != self._mask_shape:
+            raise BackendError(
+                f"{network.path}: gives masks of {self._masks[0].shape}, its spec says "
+                f"{self._mask_shape}"
+            )
+
+    def _start(self, slot: int, frame: Frame) -> None:
+        request = self._requests[slot]
+        request.set_input_tensor(ov.Tensor(frame[None], shared_memory=True))
+        request.start_async()
+
+    def _finish(self, slot: int) -> Mask:
+        try:
+            self._requests[slot].wait()
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO failed on a frame: {_last_line(error)}") from error
+        mask: Mask = self._masks[slot]
+        return mask
+
+
+def _last_line(error: Exception) -> str:
+    """The line of OpenVINO's several that says what is wrong: the last that is not a source place."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

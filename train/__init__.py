@@ -1,0 +1,1 @@
+"""Recipes: how each published network was trained."""
