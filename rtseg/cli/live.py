@@ -16,6 +16,7 @@ from rtseg.cli.arguments import Parser, names, number, run, size, whole
 from rtseg.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from rtseg.cli.progress import Progress
     from rtseg.engine import Mode
     from rtseg.video.controls import Controls
     from rtseg.video.pipeline import LiveLoop
@@ -125,47 +126,6 @@ class _Notes:
             self.say(source.notes.pop(0))
 
 
-class Progress:
-    """A progress bar on standard error, drawn ten times a second at the most."""
-
-    def __init__(self, total: int | None) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            auto_refresh=False,
-        )
-        self._task = self._bar.add_task("", total=total, rate="")
-        self._bar.start()
-        self._drawn = self._first = time.perf_counter()
-        self._before = 0
-
-    def update(self, done: int) -> None:
-        """Say how many frames are done."""
-        clock = time.perf_counter()
-        if clock - self._drawn < 0.1:
-            return
-        rate = (done - self._before) / (clock - self._drawn)
-        self._drawn, self._before = clock, done
-        self._bar.update(self._task, completed=done, rate=f"{rate:.0f} FPS")
-        self._bar.refresh()
-
-    def print(self, line: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        self._bar.stop()
-
-
 def _total(source: Source, options: argparse.Namespace) -> int | None:
     left = None if source.count is None or options.loop else max(0, source.count - options.start)
     limits = [n for n in (left, options.limit) if n is not None]
@@ -242,6 +202,8 @@ def _live(options: argparse.Namespace, began: float, command: list[str]) -> int:
         def on_frame(done: int) -> None:
             if show_bar and notes.progress is None:
                 # Only now: the bar's library takes longer to import than a frame takes.
+                from rtseg.cli.progress import Progress
+
                 notes.progress = Progress(_total(source, options))
                 stack.callback(notes.progress.close)
             if notes.progress is not None:
