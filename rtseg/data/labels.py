@@ -60,6 +60,19 @@ def merge_table(source: ClassTable, target: ClassTable, void: int | None) -> NDA
     return table
 
 
+def drive_table(target: ClassTable) -> NDArray[np.uint8]:
+    """Return the (256,) uint8 table from the rendered drive's indices to ``target`` ones.
+
+    The drive's only void is the car's own bonnet. Where ``target`` has a ``background`` the bonnet
+    belongs to it: it is not road, and a network is to know that.
+    """
+    table = merge_table(CAMVID11, target, CAMVID11_VOID)
+    names = [name.lower() for name in target.names]
+    if "background" in names:
+        table[CAMVID11_VOID] = names.index("background")
+    return table
+
+
 def covers(source: ClassTable, target: ClassTable) -> bool:
     """Whether masks of ``source`` can be the truth for ``target``.
 

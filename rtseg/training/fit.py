@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from rtseg.data.camvid import CamVid
 from rtseg.data.drive import Drive
-from rtseg.data.labels import CAMVID11, CAMVID11_VOID, ClassTable, merge_table
+from rtseg.data.labels import ClassTable, drive_table
 from rtseg.evaluation import ConfusionMatrix
 from rtseg.models import build
 from rtseg.models.mobilenet_v2 import load_safetensors
@@ -88,7 +88,7 @@ def fit(recipe: Recipe, camvid: Path, encoder: Path, out: Path) -> Iterator[dict
         samples, recipe.batch, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
     )
     val = CamVid(camvid, "val", table)
-    to_classes = merge_table(CAMVID11, table, CAMVID11_VOID)
+    to_classes = drive_table(table)
 
     model: Any = build(recipe.architecture, len(recipe.classes), **recipe.options)
     model.encoder.load_classifier(load_safetensors(str(encoder)))

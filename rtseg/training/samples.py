@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from rtseg.data.camvid import CamVid
 from rtseg.data.drive import Drive
-from rtseg.data.labels import CAMVID11, CAMVID11_VOID, VOID, ClassTable, merge_table
+from rtseg.data.labels import VOID, ClassTable, drive_table
 
 
 def augmentation(
@@ -78,7 +78,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         self._drive_seeds = drive_seeds
         self._drive: Drive | None = None
         self._drive_uses = 0
-        self._table = merge_table(CAMVID11, classes, CAMVID11_VOID)
+        self._table = drive_table(classes)
         self._augment = augmentation(*size, crop_scale, crop_aspect)
 
     def __len__(self) -> int:

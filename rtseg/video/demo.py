@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from rtseg.data.drive import Drive
-from rtseg.data.labels import CAMVID11, CAMVID11_VOID, ClassTable, covers, merge_table
+from rtseg.data.labels import CAMVID11, ClassTable, covers, drive_table
 from rtseg.errors import UsageError
 from rtseg.video.frame import LiveFrame, now
 from rtseg.video.pace import Pace
@@ -40,7 +40,7 @@ class DemoSource(Source):
         self._pace = Pace(fps) if realtime else None
         self._next = 0
         table = ClassTable(tuple(classes), ((0, 0, 0),) * len(classes))
-        self._table = merge_table(CAMVID11, table, CAMVID11_VOID)
+        self._table = drive_table(table)
         self.truth = covers(CAMVID11, table)
         self._mask = np.empty((size[1], size[0]), np.uint8)
         self._shape = (size[1], size[0], 3)
