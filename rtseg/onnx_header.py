@@ -108,6 +108,8 @@ def _value(data: memoryview) -> Value:
             for shape in _messages(tensor, 2):
                 for dim in _messages(shape, 1):
                     number = _integer(dim, 1)
+                    if number is not None and number >= 1 << 63:  # an int64's two's complement
+                        number -= 1 << 64
                     dims.append(number if number is not None else _text(dim, 2) or "?")
     return Value(_text(data, 1), elem_type, tuple(dims))
 

@@ -72,8 +72,13 @@ class Spec:
             raise NetworkError(
                 f"{self.name} takes frames of {self.width}x{self.height} only: leave --size out"
             )
+        if width > 0 and height > 0 and width * height > _MOST_PIXELS:
+            raise NetworkError(
+                f"{self.name} cannot run at {width}x{height}: that is more than "
+                f"{_MOST_PIXELS >> 20} million pixels"
+            )
         d = self.size_divisor
-        if width < d or height < d or width % d or height % d or width * height > _MOST_PIXELS:
+        if width < d or height < d or width % d or height % d:
             near = f"{max(d, round(width / d) * d)}x{max(d, round(height / d) * d)}"
             raise NetworkError(
                 f"{self.name} cannot run at {width}x{height}: sides are multiples of {d}, "
@@ -88,7 +93,10 @@ class Spec:
     @classmethod
     def from_json(cls, text: str) -> Spec:
         """Read the text of :meth:`to_json`; ``ValueError`` names what does not fit."""
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
         version = values.pop("format", None)
@@ -98,22 +106,35 @@ class Spec:
         names = {f.name for f in fields(cls)}
         values = {k: v for k, v in values.items() if k in names}
         try:
+            if not isinstance(values["classes"], list):
+                raise TypeError("classes is not a list")
             values["classes"] = tuple(values["classes"])
             values["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in values["palette"])
             spec = cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"a key is missing or of the wrong kind: {error}") from error
-        spec._check()
+        spec.check()
         return spec
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """``ValueError`` says what is wrong with these values."""
+        # The name becomes part of a file's name in the engine cache.
+        if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
+            raise ValueError("the name is a printable text")
+        if any(separator in self.name for separator in "/\\"):
+            raise ValueError(f"the name {self.name!r} holds a path separator")
         whole = (self.width, self.height, self.mask_stride, self.size_divisor)
-        if not all(isinstance(v, int) and v > 0 for v in whole):
+        if not all(type(v) is int and v > 0 for v in whole):
             raise ValueError("sizes and strides are positive whole numbers")
         if self.width * self.height > _MOST_PIXELS:
             raise ValueError(f"{self.width}x{self.height} is too large a frame")
         if self.width % self.mask_stride or self.height % self.mask_stride:
             raise ValueError("mask_stride does not divide the frame's size")
+        if not self.fixed_size:
+            if self.width % self.size_divisor or self.height % self.size_divisor:
+                raise ValueError("size_divisor does not divide the frame's size")
+            if self.size_divisor % self.mask_stride:
+                raise ValueError("mask_stride does not divide size_divisor")
         if not all(isinstance(n, str) and n for n in self.classes):
             raise ValueError("class names are not empty")
         if not 2 <= len(self.classes) <= 255 or len(set(self.classes)) != len(self.classes):
@@ -177,6 +198,11 @@ def read_network(path: str | Path) -> NetworkFile:
         content = path.read_bytes()
     except OSError as error:
         raise NetworkError(f"{path}: cannot read this network file: {error.strerror}") from error
+    return check_network(path, content)
+
+
+def check_network(path: Path, content: bytes) -> NetworkFile:
+    """Check the content that ``path`` has or is to have; errors as in :func:`read_network`."""
     try:
         header = read_header(content)
     except ValueError as error:

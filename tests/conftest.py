@@ -3,11 +3,16 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from rtseg.spec import KEY, Spec
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A loaded machine is no reason to fail.
+hypothesis.settings.register_profile("rtseg", deadline=None)
+hypothesis.settings.load_profile("rtseg")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,3 +96,13 @@ def write_tiny_network(path, spec):
 def tiny_network(tmp_path_factory):
     """The path of a network file, 96x64, in which a pixel is road where its blue is above 127."""
     return write_tiny_network(tmp_path_factory.mktemp("network") / "tiny.onnx", tiny_spec())
+
+
+@pytest.fixture
+def make_network(tmp_path):
+    """Make a network like :func:`tiny_network`, with another spec."""
+
+    def make(file="made.onnx", **changes):
+        return write_tiny_network(tmp_path / file, tiny_spec(**changes))
+
+    return make

@@ -63,6 +63,7 @@ def parser() -> Parser:
     out.add_argument("--headless", action="store_true", help="no window")
     out.add_argument("--record", type=Path, metavar="FILE", help="H.264 video: .mp4, .mov or .mkv")
     out.add_argument("--masks", type=Path, metavar="DIR", help="a PNG of class indices a frame")
+    out.add_argument("--sheet", type=Path, metavar="FILE.png", help="contact sheet of the run")
     out.add_argument("--stats", type=Path, metavar="FILE", help="what was measured, as JSON")
 
     picture = p.add_argument_group("picture")
@@ -146,6 +147,7 @@ def _live(options: argparse.Namespace, began: float, command: list[str]) -> int:
     from rtseg.video.controls import Controls
     from rtseg.video.overlay import Painter
     from rtseg.video.pipeline import LiveLoop
+    from rtseg.video.sheet import ContactSheet
     from rtseg.video.sinks import MaskFolder, Recording
     from rtseg.video.sources import open_source
     from rtseg.video.window import Window
@@ -189,6 +191,8 @@ def _live(options: argparse.Namespace, began: float, command: list[str]) -> int:
             sinks.append(Recording(options.record, rate))
         if options.masks is not None:
             sinks.append(MaskFolder(options.masks))
+        if options.sheet is not None:
+            sinks.append(ContactSheet(options.sheet))
         controls: Controls | None = None
         if not options.headless:
             window = Window(f"rtseg: {source.name}")

@@ -40,6 +40,6 @@ class CamVid:
         mask = cv2.imread(str(self._masks[index]), cv2.IMREAD_UNCHANGED)
         if frame is None:
             raise InputError(f"{self._files[index]}: not a readable picture")
-        if mask is None or mask.shape != frame.shape[:2]:
+        if mask is None or mask.shape != frame.shape[:2] or mask.dtype != np.uint8:
             raise InputError(f"{self._masks[index]}: not a mask of its picture's size")
         return frame.astype(np.uint8, copy=False), self._table[mask]

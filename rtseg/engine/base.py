@@ -59,6 +59,9 @@ class Engine(ABC):
         self._mask_shape = (spec.mask_height, spec.mask_width)
         self._free = deque(range(depth))
         self._flying: deque[int] = deque()
+        # The backends read a frame where it lies, so it must not go before its mask is there.
+        self._frames: list[Frame | None] = [None] * depth
+        self._closed = False
 
     @property
     def pending(self) -> int:
@@ -69,8 +72,10 @@ class Engine(ABC):
         """Start on one frame, (spec.height, spec.width, 3) uint8, and return at once.
 
         The frame is not copied if it is contiguous: leave it alone until its mask is collected.
-        ``ValueError`` for another shape or dtype, ``RuntimeError`` when ``depth`` are in flight.
+        ``ValueError`` for another shape or dtype, ``RuntimeError`` when ``depth`` are in flight or
+        the engine is closed.
         """
+        self._require_open()
         if frame.dtype != np.uint8 or frame.shape != self._frame_shape:
             raise ValueError(
                 f"a frame is uint8 {self._frame_shape}, not {frame.dtype} {frame.shape}"
@@ -78,11 +83,13 @@ class Engine(ABC):
         if not self._free:
             raise RuntimeError(f"{self.depth} frames are in flight: collect a mask first")
         slot = self._free.popleft()
+        whole = np.ascontiguousarray(frame)
         try:
-            self._start(slot, np.ascontiguousarray(frame))
+            self._start(slot, whole)
         except BaseException:
             self._free.appendleft(slot)
             raise
+        self._frames[slot] = whole
         self._flying.append(slot)
 
     def collect(self, out: Mask | None = None) -> Mask:
@@ -98,14 +105,16 @@ class Engine(ABC):
         try:
             np.copyto(out, self._finish(slot))
         finally:
-            self._free.append(slot)
+            self._release(slot)
         return out
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Map frames (N, H, W, 3) uint8 BGR to masks (N, h, w) uint8 of class indices.
 
-        ``ValueError`` for another shape or dtype; ``RuntimeError`` while frames are in flight.
+        ``ValueError`` for another shape or dtype; ``RuntimeError`` while frames are in flight, or
+        when the engine is closed.
         """
+        self._require_open()
         if frames.ndim != 4 or frames.shape[1:] != self._frame_shape or frames.dtype != np.uint8:
             height, width, _ = self._frame_shape
             raise ValueError(
@@ -138,12 +147,20 @@ class Engine(ABC):
             except Exception:
                 pass
             finally:
-                self._free.append(slot)
+                self._release(slot)
 
     def close(self) -> None:
         """Give back what the engine holds; it cannot be used afterwards. Safe to call twice."""
         self.drain()
-        self._free.clear()
+        self._closed = True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this engine is closed")
+
+    def _release(self, slot: int) -> None:
+        self._frames[slot] = None
+        self._free.append(slot)
 
     def __enter__(self) -> Self:
         return self

@@ -48,9 +48,9 @@ class EngineCache:
             with path.open("rb") as file:
                 head = json.loads(file.readline(_LONGEST_HEAD))
                 payload = file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter is for write to say
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("%s: cannot read this cached engine, building it anew: %s", path, error)
             return None
         intact = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 from rtseg.engine.base import Engine, Mode
 from rtseg.engine.cache import EngineCache
@@ -63,13 +64,15 @@ def load(
     the backend's choice, which ``engine.precision`` then tells), ``size`` the (width, height) of the
     frames (default: the network's own).
 
-    ``UsageError``: no such network, backend or precision, or a backend that is not installed.
+    ``UsageError``: no such network, backend, precision or mode, or a backend that is not installed.
     ``NetworkError``: a bad file, or a size it cannot take. ``BackendError``: the backend failed.
     """
     if backend is not None and backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}: one of {', '.join(BACKENDS)}")
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: one of {', '.join(PRECISIONS)}")
+    if mode not in get_args(Mode):
+        raise UsageError(f"unknown mode {mode!r}: one of {', '.join(get_args(Mode))}")
     backend = backend or BACKENDS[0]
     if importlib.util.find_spec(backend) is None:
         raise UsageError(

@@ -11,7 +11,6 @@ import importlib.metadata
 import io
 import json
 import logging
-import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -24,16 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtseg import spec as specification
+from rtseg.atomic import write_atomically
 from rtseg.errors import InputError, NetworkError
 from rtseg.models import build
+from rtseg.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.spec import Spec
 
 OPSET = 17
 """Loads everywhere from TensorRT 8.6 on."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of RGB / 255."""
 
 
 class Contract(nn.Module):
@@ -122,6 +119,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec]:
             palette=tuple((r, g, b) for r, g, b in json.loads(metadata["palette"])),
             size_divisor=int(getattr(model, "size_divisor", 1)),
         )
+        spec.check()
     except KeyError as error:
         raise InputError(f"{path}: its metadata lacks {error}: not saved by rtseg") from error
     except (ValueError, TypeError, RuntimeError) as error:
@@ -138,7 +136,8 @@ def export(
     Batch, height and width stay symbolic (``batch``, ``height``, ``width``), and the graph holds no
     arithmetic on shapes, so that every backend can fix them. With ``half`` the weights and the
     arithmetic are FP16. The file appears whole or not at all. ``NetworkError`` if the exported
-    graph needs more than one file or another opset.
+    graph needs more than one file or another opset, or breaks the contract; ``OutputError`` if the
+    file cannot be written.
     """
     path = Path(path)
     contract = Contract(model, full_size=full_size).eval()
@@ -186,13 +185,9 @@ def export(
         proto.metadata_props.remove(entry)
     proto.metadata_props.add(key=specification.KEY, value=spec.to_json())
     onnx.checker.check_model(proto, full_check=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_bytes(proto.SerializeToString())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    specification.read_network(path)
+    content = proto.SerializeToString()
+    specification.check_network(path, content)
+    write_atomically(path, content)
     return spec
 
 

@@ -24,8 +24,10 @@ class ConfusionMatrix:
     def add(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
         """Count two uint8 masks of one shape; pixels whose truth is VOID (255) are left out.
 
-        ``ValueError`` for masks of different shapes, or an index that is no class.
+        ``ValueError`` for masks of different shapes or another dtype, or an index that is no class.
         """
+        if truth.dtype != np.uint8 or prediction.dtype != np.uint8:
+            raise ValueError(f"masks are uint8, not {truth.dtype} and {prediction.dtype}")
         if truth.shape != prediction.shape:
             raise ValueError(
                 f"truth is {truth.shape}, prediction {prediction.shape}: not one shape"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import NoReturn
 
 import torch
 from rich.console import Console
@@ -12,9 +13,14 @@ from rich.table import Table
 from rtseg.models.registry import ARCHITECTURES, build, flops, parameters
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print a table; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m rtseg.models", description=__doc__)
+    parser = _Parser(prog="python -m rtseg.models", description=__doc__)
     parser.add_argument("architecture", nargs="*", help="names (default: all)")
     parser.add_argument("--size", default="512x256", metavar="WxH", help="default: 512x256")
     parser.add_argument("--classes", type=int, default=2, help="number of classes (default: 2)")

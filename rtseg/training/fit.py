@@ -14,33 +14,22 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from rtseg.data.camvid import CamVid
-from rtseg.data.drive import Drive
+from rtseg.data.drive import HELD_OUT_FRAMES, Drive
 from rtseg.data.labels import ClassTable, drive_table
+from rtseg.errors import InputError, UsageError
 from rtseg.evaluation import ConfusionMatrix
 from rtseg.models import build
 from rtseg.models.mobilenet_v2 import load_safetensors
+from rtseg.models.normalisation import normalise
 from rtseg.training.losses import segmentation_loss
 from rtseg.training.recipe import Recipe
 from rtseg.training.samples import TrainingSamples
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of RGB / 255: what the encoder's ImageNet weights were trained with."""
-
-HELD_OUT_DRIVES = tuple((seed, index) for seed in range(0, 40, 2) for index in (37, 611, 1511))
-"""Frames (seed, index) of the rendered drive to validate on; recipes train on seeds from 100."""
-
-
-def normalise(pictures: Tensor) -> Tensor:
-    """Map (N, 3, H, W) uint8 RGB to the float that networks take."""
-    mean = torch.tensor(IMAGENET_MEAN, device=pictures.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=pictures.device).view(1, 3, 1, 1)
-    return (pictures.float() / 255 - mean) / std
 
 
 @torch.no_grad()
@@ -78,20 +67,41 @@ def _save(model: nn.Module, path: Path, recipe: Recipe, row: dict[str, Any]) -> 
 
 
 def fit(recipe: Recipe, camvid: Path, encoder: Path, out: Path) -> Iterator[dict[str, Any]]:
-    """Train by ``recipe``, yielding a row of figures after every epoch."""
+    """Train by ``recipe``, yielding a row of figures after every epoch.
+
+    ``UsageError`` names the recipe's key that does not fit; ``InputError`` the data or the encoder
+    weights that cannot be read.
+    """
     torch.manual_seed(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size = (recipe.size[0], recipe.size[1])
     table = ClassTable(tuple(recipe.classes), tuple((r, g, b) for r, g, b in recipe.palette))
-    samples = TrainingSamples(CamVid(camvid, "train", table), table, size, **recipe.data)
+    pictures_of_camvid = CamVid(camvid, "train", table)
+    try:
+        samples = TrainingSamples(pictures_of_camvid, table, size, **recipe.data)
+    except TypeError as error:
+        raise UsageError(f"the recipe's key 'data' does not fit: {error}") from error
+    if len(samples) < recipe.batch:
+        raise UsageError(
+            f"the recipe's key 'batch' is {recipe.batch}, but an epoch has {len(samples)} samples"
+        )
     loader = DataLoader(
         samples, recipe.batch, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
     )
     val = CamVid(camvid, "val", table)
     to_classes = drive_table(table)
 
-    model: Any = build(recipe.architecture, len(recipe.classes), **recipe.options)
-    model.encoder.load_classifier(load_safetensors(str(encoder)))
+    try:
+        model: Any = build(recipe.architecture, len(recipe.classes), **recipe.options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the recipe's keys 'architecture' and 'options' do not fit: {error}"
+        ) from error
+    try:
+        model.encoder.load_classifier(load_safetensors(str(encoder)))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"{encoder}: not this encoder's weights: {what[:300]}") from error
     model = model.to(device, memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
     encoder_weights = list(model.encoder.parameters())
@@ -139,7 +149,7 @@ def fit(recipe: Recipe, camvid: Path, encoder: Path, out: Path) -> Iterator[dict
             scores = validate(average, (val[i] for i in range(len(val))), size, len(table.names))
             row["camvid_val_iou"] = [round(float(v), 4) for v in scores.iou]
             row["camvid_val_miou"] = round(scores.miou, 4)
-            drives = (Drive(960, 540, seed=s).frame(i) for s, i in HELD_OUT_DRIVES)
+            drives = (Drive(960, 540, seed=s).frame(i) for s, i in HELD_OUT_FRAMES)
             drive = validate(
                 average, ((f, to_classes[m]) for f, m in drives), size, len(table.names)
             )

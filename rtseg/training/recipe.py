@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -10,6 +12,51 @@ from typing import Any
 import yaml
 
 from rtseg.errors import UsageError
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_factor(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+def _is_colour(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(v) is int and 0 <= v <= 255 for v in value)
+    )
+
+
+_FACTOR = ("a number from 0 up", _is_factor)
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "architecture": ("a name", lambda v: isinstance(v, str)),
+    "classes": (
+        "a list of two or more distinct names",
+        lambda v: (
+            isinstance(v, list)
+            and all(isinstance(n, str) and n for n in v)
+            and len(set(v)) == len(v) >= 2
+        ),
+    ),
+    "palette": ("a list of RGB colours", lambda v: isinstance(v, list) and all(map(_is_colour, v))),
+    "size": (
+        "a width and a height",
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(_is_count, v)),
+    ),
+    "epochs": ("a whole number from 1 up", _is_count),
+    "options": ("a mapping", lambda v: isinstance(v, dict)),
+    "data": ("a mapping", lambda v: isinstance(v, dict)),
+    "seed": ("a whole number", lambda v: type(v) is int),
+    "batch": ("a whole number from 1 up", _is_count),
+    "learning_rate": _FACTOR,
+    "encoder_factor": _FACTOR,
+    "weight_decay": _FACTOR,
+    "dice_weight": _FACTOR,
+    "ema": ("from 0 to 1", lambda v: _is_factor(v) and v <= 1),
+}
 
 
 @dataclass
@@ -35,7 +82,7 @@ class Recipe:
     def load(cls, name: str) -> Recipe:
         """Read a YAML file, or a recipe that is installed with rtseg, by its name.
 
-        ``UsageError`` names the file and the key that is unknown or missing.
+        ``UsageError`` names the file and the key that is unknown, missing or of the wrong kind.
         """
         path = Path(name)
         if path.suffix not in (".yaml", ".yml"):
@@ -57,4 +104,10 @@ class Recipe:
         for key in ("architecture", "classes", "palette", "size", "epochs"):
             if key not in values:
                 raise UsageError(f"{path}: the key {key!r} is missing")
-        return cls(**values)
+        recipe = cls(**values)
+        for key, (kind, fits) in _KINDS.items():
+            if not fits(getattr(recipe, key)):
+                raise UsageError(f"{path}: the key {key!r} is not {kind}")
+        if len(recipe.palette) != len(recipe.classes):
+            raise UsageError(f"{path}: the key 'palette' has not one colour a class")
+        return recipe

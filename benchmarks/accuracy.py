@@ -1,0 +1,161 @@
+"""How right a network is on every engine, and how far the engines agree.
+
+Whole-set IoU from one confusion matrix, at the truth's own size: frames are resized for the network
+(bilinear), masks back (nearest), void is left out. Agreement is the share of equal pixels in the
+masks of 50 CamVid frames, against PyTorch's FP32 where the checkpoint is given, else against ONNX
+Runtime's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.measuring import parser, print_table, write_result
+from rtseg.cli.arguments import run, whole
+from rtseg.data.camvid import CamVid
+from rtseg.data.drive import HELD_OUT_FRAMES, Drive
+from rtseg.data.labels import ROAD, ClassTable, drive_table
+from rtseg.engine import find_network, load
+from rtseg.errors import InputError
+from rtseg.evaluation import ConfusionMatrix
+from rtseg.spec import Spec
+from rtseg.video.images import pictures_of, read_kitti_road_truth
+
+PROG = "python -m benchmarks.accuracy"
+Masks = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+Labelled = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def _table(spec: Spec) -> ClassTable:
+    return ClassTable(spec.classes, spec.palette)
+
+
+def _drives(spec: Spec) -> Iterator[Labelled]:
+    table = drive_table(_table(spec))
+    for seed, index in HELD_OUT_FRAMES:
+        frame, mask = Drive(960, 540, seed=seed).frame(index)
+        yield frame, table[mask]
+
+
+def _kitti(folder: Path) -> Iterator[Labelled]:
+    for file in sorted(pictures_of(folder)):
+        frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        truth = read_kitti_road_truth(file)
+        if frame is None or truth is None:
+            raise InputError(f"{file}: this picture or its truth in gt_image_2 cannot be read")
+        yield frame.astype(np.uint8, copy=False), truth
+
+
+def _score(engines: dict[str, Masks], spec: Spec, frames: Iterable[Labelled]) -> dict[str, Any]:
+    matrices = {name: ConfusionMatrix(len(spec.classes)) for name in engines}
+    count = 0
+    for frame, truth in frames:
+        count += 1
+        small = cv2.resize(frame, (spec.width, spec.height)).astype(np.uint8, copy=False)[None]
+        for name, masks in engines.items():
+            mask = cv2.resize(masks(small)[0], truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            matrices[name].add(truth, mask.astype(np.uint8, copy=False))
+    return {
+        name: {
+            "frames": count,
+            "miou": matrix.miou,
+            "iou": dict(zip(spec.classes, map(float, matrix.iou), strict=True)),
+            "pixel_accuracy": matrix.pixel_accuracy,
+        }
+        for name, matrix in matrices.items()
+    }
+
+
+def _torch_masks(checkpoint: Path) -> Masks:
+    import torch
+
+    from rtseg.engine.export import Contract, load_checkpoint
+
+    model, _ = load_checkpoint(checkpoint)
+    contract = Contract(model).eval()
+
+    def masks(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            found: NDArray[np.uint8] = contract(torch.from_numpy(frames)).numpy()
+        return found
+
+    return masks
+
+
+def _measure(options: argparse.Namespace, given: list[str]) -> int:
+    spec = find_network(options.network).spec
+    with ExitStack() as stack:
+        engines: dict[str, Masks] = {}
+        if options.checkpoint is not None:
+            engines["torch fp32"] = _torch_masks(options.checkpoint)
+        for backend, precision in (
+            ("onnxruntime", "fp32"),
+            ("openvino", "fp32"),
+            ("openvino", None),
+            ("onnxruntime", "fp16"),
+        ):
+            engine = stack.enter_context(
+                load(options.network, backend=backend, precision=precision)
+            )
+            engines[f"{backend} {engine.precision}"] = engine.infer
+        camvid = CamVid(options.camvid, "val", _table(spec))
+        sets = {
+            "camvid_val": _score(engines, spec, (camvid[i] for i in range(len(camvid)))),
+            "held_out_drives": _score(engines, spec, _drives(spec)),
+        }
+        if options.kitti is not None and spec.classes == ROAD.names:
+            sets["kitti_road"] = _score(engines, spec, _kitti(options.kitti))
+        reference = next(iter(engines))
+        chosen = np.linspace(0, len(camvid) - 1, min(options.frames, len(camvid))).astype(int)
+        small = np.empty((len(chosen), spec.height, spec.width, 3), np.uint8)
+        for slot, i in zip(small, chosen, strict=True):
+            cv2.resize(camvid[i][0], (spec.width, spec.height), dst=slot)
+        masks = {name: infer(small) for name, infer in engines.items()}
+    agreement = {name: float(np.mean(m == masks[reference])) for name, m in masks.items()}
+    figures = {"reference": reference, "agreement": agreement, **sets}
+    path = write_result(
+        options.out,
+        "accuracy",
+        given,
+        settings={"network": spec.name, "size": [spec.width, spec.height], "frames": len(chosen)},
+        samples={},
+        figures=figures,
+    )
+    rows = [
+        [
+            name,
+            *(f"{values[name]['miou']:.4f}" for values in sets.values()),
+            f"{agreement[name]:.4%}",
+        ]
+        for name in engines
+    ]
+    columns = ["engine", *(f"mIoU {name}" for name in sets), f"agrees with {reference}"]
+    print_table(f"{spec.name} {spec.width}×{spec.height}", columns, rows)
+    print(path)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    p = parser("accuracy", "Measure a network's accuracy on every engine, and their agreement.")
+    p.add_argument("--network", default="road-unet", metavar="NAME", help="a network of the zoo")
+    p.add_argument("--camvid", type=Path, required=True, metavar="DIR", help="SegNet split")
+    p.add_argument("--kitti", type=Path, metavar="DIR", help="KITTI road's training folder")
+    p.add_argument("--checkpoint", type=Path, metavar="FILE", help="to compare PyTorch, too")
+    p.add_argument("--frames", type=whole(1), default=50, metavar="N", help="of the agreement")
+    options = p.parse_args(given)
+    return run(PROG, lambda: _measure(options, given))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
