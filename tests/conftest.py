@@ -10,6 +10,9 @@ from rtseg.spec import KEY, Spec
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# The tests' networks are small: torch's second thread would only wait where others compute too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A loaded machine is no reason to fail.
 hypothesis.settings.register_profile("rtseg", deadline=None)
 hypothesis.settings.load_profile("rtseg")

@@ -71,7 +71,8 @@ class Engine(ABC):
     def submit(self, frame: Frame) -> None:
         """Start on one frame, (spec.height, spec.width, 3) uint8, and return at once.
 
-        The frame is not copied if it is contiguous: leave it alone until its mask is collected.
+        The frame is not copied if it is contiguous and writable: leave it alone until its mask is
+        collected.
         ``ValueError`` for another shape or dtype, ``RuntimeError`` when ``depth`` are in flight or
         the engine is closed.
         """
@@ -83,7 +84,8 @@ class Engine(ABC):
         if not self._free:
             raise RuntimeError(f"{self.depth} frames are in flight: collect a mask first")
         slot = self._free.popleft()
-        whole = np.ascontiguousarray(frame)
+        # OpenVINO takes no read-only memory, though it only reads.
+        whole = np.require(frame, requirements=("C", "W"))
         try:
             self._start(slot, whole)
         except BaseException:

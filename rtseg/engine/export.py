@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtseg import spec as specification
-from rtseg.atomic import write_atomically
+from rtseg.atomic import require_writable, write_atomically
 from rtseg.errors import InputError, NetworkError
 from rtseg.models import build
 from rtseg.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
@@ -154,6 +154,11 @@ def export(
             "opset": str(OPSET),
         },
     )
+    try:
+        spec.check()
+    except ValueError as error:
+        raise NetworkError(f"{path}: cannot be made with this spec: {error}") from error
+    require_writable(path)  # before the long work
     # Two frames, since a dimension of one is taken for a constant.
     example = torch.zeros((2, spec.height, spec.width, 3), dtype=torch.uint8)
     dynamic = torch.export.Dim.AUTO

@@ -101,6 +101,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
         frame, mask = (
             self._camvid[index % count] if index < count * self._repeats else self._render()
         )
+        # Its own generator would be the same in every worker, and another in every training.
+        self._augment.set_random_seed(int(torch.randint(1 << 31, ())))
         sample: dict[str, Any] = self._augment(
             image=cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), mask=mask
         )
