@@ -17,9 +17,7 @@ def rendered(width: int, height: int, count: int) -> list[NDArray[np.uint8]]:
 
     # Drives are not drawn smaller than 64 pixels a side.
     drive = Drive(max(64, width), max(64, height), fps=1.0, seed=SEED)
-    return [
-        np.ascontiguousarray(drive.frame(index)[0][:height, :width]) for index in range(count)
-    ]
+    return [np.ascontiguousarray(drive.frame(index)[0][:height, :width]) for index in range(count)]
 
 
 def record_drive(path: Path, width: int, height: int, count: int) -> Path:

@@ -108,12 +108,8 @@ def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, lis
             return Painter(spec.classes, spec.palette)
 
         def bare() -> dict[str, float]:
-            cpu = time.process_time()
-            seconds = stream(engine, small, options.frames)
-            return {
-                "fps": options.frames / seconds,
-                "cpu_ms": (time.process_time() - cpu) / options.frames * 1e3,
-            }
+            seconds, cpu = stream(engine, small, options.frames)
+            return {"fps": options.frames / seconds, "cpu_ms": cpu / options.frames * 1e3}
 
         def live() -> dict[str, float]:
             loop = LiveLoop(
@@ -160,7 +156,9 @@ def _measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, lis
         samples = measuring.interleave(turns, options.rounds)
         height, width = pictures[0].shape[:2]
         settings = {
-            "video": str(options.video) if options.video else f"rendered drive, {len(small)} frames",
+            "video": options.video.name
+            if options.video
+            else f"rendered drive, {len(small)} frames",
             "picture": [width, height],
             "rounds": options.rounds,
             "frames_a_turn": options.frames,

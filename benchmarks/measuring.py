@@ -49,11 +49,10 @@ def machine() -> dict[str, Any]:
     flags: list[str] = []
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        told = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
-            if ":" in line
-        )
+        told: dict[str, str] = {}
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            told[key.strip()] = value.strip()
         model = told.get("model name", model)
         wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
         flags = [flag for flag in wanted if flag in told.get("flags", "").split()]
@@ -141,8 +140,7 @@ def interleave(turns: Mapping[str, Turn], rounds: int) -> dict[str, list[float]]
         samples.setdefault("others_share", []).append(clock.lap())
     if say:
         print("\r\033[K", end="", file=sys.stderr)
-    # In the order of the turns, not in that of the round that happened to be first.
-    return {key: [round(v, 6) for v in samples[key]] for key in samples}
+    return {key: [round(v, 6) for v in values] for key, values in samples.items()}
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:
@@ -178,10 +176,11 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
 def quiet(samples: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Classify a run by ``others_share``: how many of its rounds had the machine to themselves."""
     shares = samples["others_share"]
+    known = [share for share in shares if math.isfinite(share)]
     return {
         "rounds": len(shares),
-        "quiet_rounds": sum(share < QUIET_SHARE for share in shares),
-        "median_others_share": statistics.median(shares),
+        "quiet_rounds": sum(share < QUIET_SHARE for share in known),
+        "median_others_share": statistics.median(known) if known else None,
     }
 
 
@@ -194,6 +193,11 @@ def rounded(value: Any, digits: int = 5) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(inner, digits) for inner in value]
     return value
+
+
+def _shown(argument: str) -> str:
+    """An argument as a result shows it: where this machine keeps its files is nobody's business."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def write_result(
@@ -212,7 +216,7 @@ def write_result(
         raise OutputError(f"{out}: cannot make this folder: {error.strerror}") from error
     values = {
         "benchmark": name,
-        "command": " ".join((f"python -m benchmarks.{name}", *command)),
+        "command": " ".join((f"python -m benchmarks.{name}", *map(_shown, command))),
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": machine(),
         "versions": versions(),

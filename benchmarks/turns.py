@@ -23,8 +23,10 @@ def stream(
     frames: Sequence[Picture],
     count: int,
     mask_done: Callable[[Picture], None] | None = None,
-) -> float:
-    """Take ``count`` frames through an engine, as many in flight as it takes; returns seconds.
+) -> tuple[float, float]:
+    """Take ``count`` frames through an engine, as many in flight as it takes.
+
+    Returns the seconds that passed, and the CPU seconds of this process.
 
     The pipe is full before the clock starts and stays full until it stops, as in a long run:
     ``count`` masks are collected in between. ``mask_done`` is called with each, and is timed.
@@ -35,18 +37,18 @@ def stream(
     while engine.pending < engine.depth:
         engine.submit(frames[sent % len(frames)])
         sent += 1
-    start = 0.0
+    start = cpu = 0.0
     for done in range(-WARM_UP, count):
         if done == 0:
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
         engine.collect(mask)
         engine.submit(frames[sent % len(frames)])
         sent += 1
         if mask_done is not None:
             mask_done(mask)
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     engine.drain()
-    return seconds
+    return seconds, cpu
 
 
 def engine_turn(engine: Engine, frames: Sequence[Picture], count: int) -> Callable[[], float]:
@@ -62,12 +64,15 @@ def engine_turn(engine: Engine, frames: Sequence[Picture], count: int) -> Callab
         cv2.resize(mask, (width, height), dst=full, interpolation=cv2.INTER_NEAREST)
 
     def turn() -> float:
-        return stream(engine, frames, count, stretch if smaller else None) / count * 1e3
+        seconds, _ = stream(engine, frames, count, stretch if smaller else None)
+        return seconds / count * 1e3
 
     return turn
 
 
-def eager_turn(contract: Any, frames: Sequence[Picture], count: int) -> Callable[[], float]:
+def eager_turn(
+    contract: Any, frames: Sequence[Picture], count: int, threads: int
+) -> Callable[[], float]:
     """Make the turn of a PyTorch module under the contract: milliseconds a frame, one at a time."""
     import torch
 
@@ -76,6 +81,7 @@ def eager_turn(contract: Any, frames: Sequence[Picture], count: int) -> Callable
         return mask
 
     def turn() -> float:
+        torch.set_num_threads(threads)
         with torch.inference_mode():
             for done in range(WARM_UP):
                 once(frames[done % len(frames)])

@@ -1,0 +1,160 @@
+"""Write the README's tables of measured results from the committed result files.
+
+Nothing is typed in by hand: the tests hold the README to what this gives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rtseg.atomic import write_atomically
+from rtseg.cli.arguments import Parser, run
+from rtseg.errors import InputError
+
+PROG = "python -m benchmarks.table"
+BEGIN = "<!-- results: written by python -m benchmarks.table -->"
+END = "<!-- end of results -->"
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / f"{name}.json"
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot read this result: {error}") from error
+    return values
+
+
+def _source(result: dict[str, Any]) -> str:
+    machine, versions = result["machine"], result["versions"]
+    told = ", ".join(
+        f"{package} {versions[package]}"
+        for package in ("openvino", "onnxruntime", "torch", "opencv-python")
+        if package in versions
+    )
+    return (
+        f"`{result['command']}`, {result['date'][:10]}, {machine['usable_cores']} cores of "
+        f"{machine['processor']}, Python {versions['python']}, {told}."
+    )
+
+
+def _peers(folder: Path) -> list[str]:
+    result = _read(folder, "peers")
+    figures = result["figures"]
+    times = figures["ms_per_frame"]
+    best = times[figures["best_of_road_unet"]]["median"]
+    width, height = result["settings"]["size"]
+    lines = [
+        f"**Speed**, {width}×{height}, one frame in, one full-size mask out, two classes, all in "
+        "one run and in turns:",
+        "",
+        "| | ms a frame | FPS | times the best |",
+        "|---|---|---|---|",
+    ]
+    for label, spread in times.items():
+        median = spread["median"]
+        lines.append(f"| {label} | {median:.2f} | {1000 / median:.0f} | {median / best:.1f} |")
+    return [*lines, "", _source(result)]
+
+
+def _accuracy(folder: Path) -> list[str]:
+    result = _read(folder, "accuracy")
+    figures = result["figures"]
+    sets = {
+        "camvid_val": "CamVid val",
+        "held_out_drives": "rendered drive, held out",
+        "kitti_road": "KITTI road, 2 frames",
+    }
+    present = {key: label for key, label in sets.items() if key in figures}
+    lines = [
+        f"**Accuracy** of `{result['settings']['network']}`, whole set, road IoU (mIoU):",
+        "",
+        f"| engine | {' | '.join(present.values())} | agrees with {figures['reference']} |",
+        f"|---{'|---' * len(present)}|---|",
+    ]
+    for engine, share in figures["agreement"].items():
+        cells = [
+            f"{figures[key][engine]['iou']['road']:.4f} ({figures[key][engine]['miou']:.4f})"
+            for key in present
+        ]
+        lines.append(f"| {engine} | {' | '.join(cells)} | {100 * share:.3f} % |")
+    return [*lines, "", _source(result)]
+
+
+def _loop(folder: Path) -> list[str]:
+    live, startup, memory = (_read(folder, name) for name in ("live", "startup", "memory"))
+    figures = live["figures"]
+    width, height = live["settings"]["picture"]
+    grown = memory["figures"]["headless"]
+    rows = [
+        (
+            f"live FPS on {width}×{height} H.264 ÷ the bare engine's",
+            f"{figures['live_fps']['median']:.0f} ÷ {figures['bare_fps']['median']:.0f} = "
+            f"{figures['live_share_of_bare']['of_medians']:.2f}",
+            "≥ 0.80",
+        ),
+        (
+            "host work a frame (resize, paint, text) ÷ the engine's time",
+            f"{figures['host_in_loop']['ms_per_frame']:.2f} ms ÷ "
+            f"{figures['engine_ms_per_frame']:.2f} ms = "
+            f"{figures['host_in_loop']['share_of_engine_time']:.2f}",
+            "≤ 0.25",
+        ),
+        *(
+            (
+                f"start to first painted frame, engine cache {state} ÷ bare imports and compiling",
+                f"{startup['figures'][f'{name}_to_bare']['of_medians']:.2f}",
+                "≤ 1.5",
+            )
+            for name, state in (("cold", "empty"), ("warm", "filled"))
+        ),
+        (
+            f"memory growth over {grown['frames']:,} frames",
+            f"{grown['growth_bytes'] / 1e6:.1f} MB",
+            "< 5 MB",
+        ),
+    ]
+    lines = ["**The live loop:**", "", "| | measured | bar |", "|---|---|---|"]
+    lines += [f"| {what} | {measured} | {bar} |" for what, measured, bar in rows]
+    return [*lines, "", *(_source(result) + "\n" for result in (live, startup, memory))]
+
+
+def tables(folder: Path) -> str:
+    """Return the Markdown between the README's two marks; ``InputError`` for a missing result."""
+    blocks = [_peers(folder), _accuracy(folder), _loop(folder)]
+    return "\n\n".join("\n".join(block).strip() for block in blocks)
+
+
+def with_tables(readme: str, folder: Path) -> str:
+    """Return the README's text with its tables made anew; ``InputError`` without the marks."""
+    before, mark, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise InputError(f"the README lacks the marks {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{tables(folder)}\n\n{END}{after}"
+
+
+def _write(options: argparse.Namespace) -> int:
+    try:
+        text = options.readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{options.readme}: cannot read it: {error.strerror}") from error
+    write_atomically(options.readme, with_tables(text, options.results).encode())
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    p = Parser(PROG, "Write the README's tables from the result files.")
+    p.add_argument("--readme", type=Path, default=Path("README.md"), metavar="FILE")
+    p.add_argument("--results", type=Path, default=Path("benchmarks/results"), metavar="DIR")
+    options = p.parse_args(arguments)
+    return run(PROG, lambda: _write(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
