@@ -9,9 +9,13 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtseg.cli.arguments import Parser, run, size, whole
 from rtseg.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    from rtseg.engine import Engine
 
 PROG = "rtseg-compile"
 _EPILOG = """\
@@ -113,10 +117,9 @@ def _compile(options: argparse.Namespace) -> int:
         name, backend=options.backend, precision=options.precision, size=options.size
     ) as engine:
         seconds = time.perf_counter() - start
-        # The reference is another program where there is one, else the same one in FP32.
-        other = "onnxruntime" if importlib.util.find_spec("onnxruntime") else "openvino"
-        with load(name, backend=other, precision=_reference(network.spec.precision, other),
-                  size=options.size) as reference:  # fmt: skip
+        with load(
+            name, backend=_reference(engine), precision="fp32", size=options.size
+        ) as reference:
             frames = rendered_frames(engine.spec.width, engine.spec.height, options.frames)
             share = agreement(engine, reference, frames)
     spec = engine.spec
@@ -137,9 +140,14 @@ def _compile(options: argparse.Namespace) -> int:
     return 0
 
 
-def _reference(precision: str, backend: str) -> str:
-    """FP32, where the reference can run it: ONNX Runtime runs a file at the file's own precision."""
-    return precision if backend == "onnxruntime" else "fp32"
+def _reference(engine: Engine) -> str:
+    """The backend to compare with: another program where it can run this file in FP32.
+
+    ONNX Runtime runs a file at the file's own precision; OpenVINO can run any in FP32.
+    """
+    fp32 = engine.spec.precision == "fp32"
+    other = engine.backend == "openvino" and importlib.util.find_spec("onnxruntime") is not None
+    return "onnxruntime" if fp32 and other else "openvino"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from rtseg.data.drive.camera import Span
 from rtseg.data.drive.canvas import Canvas, Colour
 from rtseg.data.drive.chance import chance, generator
 from rtseg.data.drive.classes import DriveClass
+from rtseg.data.drive.items import NEAR
 from rtseg.data.drive.sprites import Texture
 
 __all__ = ["Houses"]
@@ -19,37 +21,43 @@ _WALLS = (
     (150, 152, 150),
     (110, 150, 170),
 )
+_FRONTS = 8
 _ROOFS: tuple[Colour, ...] = ((66, 72, 96), (78, 78, 80), (60, 60, 66), (62, 80, 118))
-_NEAR = 0.9
 
 
 class Houses:
-    """A drive's house fronts, painted once, and how to draw a house with them."""
+    """A drive's house fronts, painted when first seen, and how to draw a house with them."""
 
     def __init__(self, seed: int) -> None:
-        self._fronts = [_front(generator(seed, 140, i), i) for i in range(8)]
+        self._seed = seed
+        self._fronts: dict[int, tuple[Texture, Colour]] = {}
+
+    def _front(self, key: int) -> tuple[Texture, Colour]:
+        index = key % _FRONTS
+        if index not in self._fronts:
+            self._fronts[index] = _front(generator(self._seed, 140, index), index)
+        return self._fronts[index]
 
     def draw(
         self,
         canvas: Canvas,
-        near: float,
-        far: float,
+        span: Span,
+        key: int,
         u: float,
         deep: float,
-        key: int,
         tall: float,
         storeys: int,
     ) -> None:
-        """Paint a house from `near` to `far` metres ahead with its front at `u`.
+        """Paint a house along a span of the road with its front at `u`.
 
         It stands `deep` metres away from the road and is `tall` metres up to its eaves.
         """
         view, label = canvas.view, int(DriveClass.BUILDING)
-        front, wall = self._fronts[key % len(self._fronts)]
-        start = max(near, _NEAR)
+        front, wall = self._front(key)
+        near, far, a, b = span
+        start = max(near, NEAR)
         if far <= start + 0.2:
             return
-        a, b = view.place(start), view.place(far)
         back = u + deep if u > 0 else u - deep
         middle = (u + back) / 2
         pitched = chance(key, 7) < 0.75
@@ -60,7 +68,7 @@ class Houses:
         if pitched:
             ridge, ridge_b = view.point(a, middle, tall + rise), view.point(b, middle, tall + rise)
             canvas.convex([top[:2], ridge[:2], ridge_b[:2], top_b[:2]], roof, label)
-        if near > _NEAR:
+        if near > NEAR:
             tone = canvas.light.colour(wall, near)
             dark = (tone[0] * 0.82, tone[1] * 0.82, tone[2] * 0.82)
             foot_c, top_c = view.point(a, back, -0.4), view.point(a, back, tall)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rtseg.data.drive.chance import chance, wave
 from rtseg.data.drive.route import Route
 
-__all__ = ["FARTHEST", "NEAREST", "Camera", "Place", "View"]
+__all__ = ["FARTHEST", "NEAREST", "Camera", "Place", "Span", "View"]
 
 NEAREST = 0.7
 FARTHEST = 320.0
@@ -19,17 +19,35 @@ _STEP = math.exp(_RATIO) - 1.0
 
 
 class Place(NamedTuple):
-    """A point of the road's centre line, in the camera's axes, in metres.
+    """A point of the road's centre line, in the camera's axes, in metres, and where it is seen.
 
     `x` is to the right, `y` up, `z` ahead; `turn` is the road's heading there against the
     camera's; nothing at or below row `clip` of the picture can be seen at this distance.
+    It is seen at `column` and `row`; a metre beside the road is `across` columns there, and a
+    metre up `scale` rows.
     """
 
     x: float
     y: float
     z: float
     turn: float
-    clip: int
+    clip: float
+    column: float
+    across: float
+    row: float
+    scale: float
+
+
+class Span(NamedTuple):
+    """Something long beside the road: how far its ends are, and the road's centre there.
+
+    `near` may be less than the distance at which `front` is, when it reaches past the camera.
+    """
+
+    near: float
+    far: float
+    front: Place
+    back: Place
 
 
 class View:
@@ -49,7 +67,7 @@ class View:
         look += 0.012 * (wave(camera.seed, 40, time / 1.7) - 0.5)
         self.azimuth = theta0 + look
         theta -= look
-        steps = np.diff(ahead, prepend=0.0)
+        steps = camera.steps
         self.zs = np.cumsum(np.cos(theta) * steps)
         self.xs = np.cumsum(np.sin(theta) * steps)
         self.turns = theta
@@ -67,8 +85,8 @@ class View:
         seen = np.ones(len(rows), bool)
         seen[1:] = rows[1:] < low[:-1]
         clip = np.ceil(np.concatenate(([self.height + 1.0], low[:-1])) + 0.5)
-        self._clip = np.clip(clip, 0, self.height).astype(int).tolist()
-        self._path = np.stack([self.xs, self.ys, self.zs, self.turns], axis=1).tolist()
+        clip = np.clip(clip, 0, self.height)
+        self._path = np.stack([self.xs, self.ys, self.zs, self.turns, clip], axis=1)
         top = math.ceil(float(low[-1]) - 0.5)
         self.top = min(max(top, 0), self.height)
         at = np.arange(self.top, self.height, dtype=np.float64) + 0.5
@@ -82,21 +100,22 @@ class View:
         self.row_s = np.interp(self.row_z, self.zs, ahead)
         self.row_x = np.interp(self.row_s, ahead, self.xs)
 
-    def place(self, distance: float) -> Place:
-        """Return the road's centre at a distance ahead, in metres along the road."""
-        at = math.log(max(distance, NEAREST) / NEAREST) / _RATIO
-        i = min(int(at), _SAMPLES - 2)
-        low = NEAREST * math.exp(_RATIO * i)
-        part = (distance - low) / (low * _STEP)
-        x, y, z, turn = self._path[i]
-        x1, y1, z1, turn1 = self._path[i + 1]
-        return Place(
-            x + (x1 - x) * part,
-            y + (y1 - y) * part,
-            z + (z1 - z) * part,
-            turn + (turn1 - turn) * part,
-            self._clip[i],
-        )
+    def places(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the road's centre at distances ahead along the road: a row a `Place`."""
+        at = np.log(np.maximum(distances, NEAREST) / NEAREST) / _RATIO
+        low = np.minimum(at.astype(int), _SAMPLES - 2)
+        start = self._ahead[low]
+        part = (distances - start) / (start * _STEP)
+        found = np.empty((len(distances), 9))
+        found[:, :5] = self._path[low]
+        found[:, :4] += (self._path[low + 1, :4] - found[:, :4]) * part[:, None]
+        x, y, z, turn = found[:, :4].T
+        cos = np.cos(turn)
+        found[:, 8] = scale = self.focal / np.maximum(z, 0.2)
+        found[:, 5] = self.centre + (x - self.offset * cos) * scale
+        found[:, 6] = cos * scale
+        found[:, 7] = self.middle - y * scale
+        return found
 
     def ground(self, u: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.float64]:
         """Project points on the ground, given across and along the road, to (N, 2)."""
@@ -107,16 +126,11 @@ class View:
         y = np.interp(distance, self._ahead, self.ys)
         return np.stack([self.centre + x * scale, self.middle - y * scale], axis=1)
 
-    def point(self, place: Place, u: float, up: float) -> tuple[float, float, float]:
+    @staticmethod
+    def point(place: Place, u: float, up: float) -> tuple[float, float, float]:
         """Project a point beside a place: its column, its row, and pixels a metre there."""
-        scale = self.focal / max(place.z, 0.2)
-        side = u - self.offset
-        x = place.x + side * math.cos(place.turn)
-        return (
-            self.centre + x * scale,
-            self.middle - (place.y + up) * scale,
-            scale,
-        )
+        scale = place.scale
+        return place.column + u * place.across, place.row - up * scale, scale
 
 
 class Camera:
@@ -130,3 +144,4 @@ class Camera:
         self.yaw = 0.05 * (chance(seed, 53) - 0.5)
         self.shake = 0.0005 + 0.0012 * chance(seed, 54)
         self.distances: NDArray[np.float64] = NEAREST * np.exp(_RATIO * np.arange(_SAMPLES))
+        self.steps: NDArray[np.float64] = np.diff(self.distances, prepend=0.0)

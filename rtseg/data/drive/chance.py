@@ -1,5 +1,7 @@
 """Seeded chance that can be asked about any place or moment, in any order."""
 
+from functools import lru_cache
+
 import numpy as np
 
 __all__ = ["chance", "generator", "wave"]
@@ -18,6 +20,7 @@ def _mix(seed: int, keys: tuple[int, ...]) -> int:
     return state
 
 
+@lru_cache(8192)
 def chance(seed: int, *keys: int) -> float:
     """Return a number in [0, 1) that depends on nothing but the seed and the keys."""
     return (_mix(seed, keys) >> 11) * 2.0**-53

@@ -40,7 +40,9 @@ class Lens:
         """Put the bonnet in, darken the corners, and add the noise of that moment."""
         if self._bonnet is not None:
             image, solid, top = self._bonnet
-            cv2.copyTo(cv2.LUT(image, light.table(0.0)), solid, frame[top:])
+            lit = image.copy()
+            light.paint(lit, 0.0)
+            cv2.copyTo(lit, solid, frame[top:])
             cv2.copyTo(np.full_like(solid, DriveClass.VOID), solid, mask[top:])
         tick = round(time * 1_000_000)
         x = int(chance(self._seed, 184, tick) * _SPARE)

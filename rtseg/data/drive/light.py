@@ -43,9 +43,8 @@ class Light:
         self.lamps, self.glare = float(row[16]), float(row[17])
         self.sun = sun
         self.haze = 0.88 * self.horizon
-        self._tables: dict[int, NDArray[np.uint8]] = {}
-        self._ground_tables: dict[int, NDArray[np.uint8]] = {}
-        self._lit: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._grades: dict[int, NDArray[np.float64]] = {}
+        self._ground_grades: dict[int, NDArray[np.float64]] = {}
 
     def fog(self, distance: float) -> float:
         """Return the share of haze in what is seen at a distance in metres."""
@@ -69,44 +68,32 @@ class Light:
         lit: NDArray[np.float64] = np.minimum(bgr * self.gain, 255.0) * (1 - fog) + self.haze * fog
         return lit
 
-    def _step(self, distance: float) -> int:
-        return int(self.fog(distance) * 40.0)
+    def paint(self, image: NDArray[np.uint8], distance: float) -> None:
+        """Turn a picture's own colours (BGR) into what the camera sees at a distance."""
+        step = int(self.fog(distance) * 40.0)
+        grade = self._grades.get(step)
+        if grade is None:
+            grade = self._grades[step] = self._grade(1.0, step / 40.0)
+        cv2.transform(image, grade, image)
 
-    def table(self, distance: float) -> NDArray[np.uint8]:
-        """Return the colour table (1, 256, 3) for textures at a distance."""
-        step = self._step(distance)
-        if step not in self._tables:
-            fog = step / 40.0
-            lit = np.minimum(np.arange(256.0)[:, None] * self.gain, 255.0)
-            mixed = lit * (1.0 - fog) + self.haze * fog + 0.5
-            self._tables[step] = np.clip(mixed, 0, 255).astype(np.uint8)[None]
-        return self._tables[step]
-
-    def lit(self, image: NDArray[np.uint8], distance: float) -> NDArray[np.uint8]:
-        """Return a picture as it looks at a distance; `image` must live as long as the drive."""
-        key = (id(image), self._step(distance))
-        found = self._lit.get(key)
-        if found is None:
-            found = self._lit[key] = np.asarray(cv2.LUT(image, self.table(distance)), np.uint8)
-        return found
+    def _grade(self, gain: float, fog: float) -> NDArray[np.float64]:
+        """Return the colour matrix (3, 4) of a share of haze: OpenCV is quick with a diagonal."""
+        return np.column_stack([np.diag(self.gain * (gain * (1.0 - fog))), self.haze * fog])
 
     def ground_steps(self, depths: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return which ground table each of some depths in metres takes."""
+        """Return how much of the sky ground at some depths in metres takes on, in steps."""
         clear = np.exp(-self.density * depths)
         clear *= 1.0 - self.wet * 0.5 * depths / (depths + 22.0)
         steps: NDArray[np.int64] = ((1.0 - clear) * 64.0).astype(np.int64)
         return steps
 
-    def ground_table(self, step: int) -> NDArray[np.uint8]:
-        """Return the colour table (1, 256, 3) of a step: wet ground is darker, and mirrors."""
-        if step in self._ground_tables:
-            return self._ground_tables[step]
-        share = step / 64.0
-        lit = np.minimum(np.arange(256.0)[:, None] * self.gain * (1 - 0.22 * self.wet), 255.0)
-        mixed = lit * (1.0 - share) + self.haze * share + 0.5
-        table: NDArray[np.uint8] = np.clip(mixed, 0, 255).astype(np.uint8)[None]
-        self._ground_tables[step] = table
-        return table
+    def paint_ground(self, rows: NDArray[np.uint8], step: int) -> None:
+        """Light rows of ground of a step: wet ground is darker, and mirrors the sky."""
+        grade = self._ground_grades.get(step)
+        if grade is None:
+            grade = self._grade(1.0 - 0.22 * self.wet, step / 64.0)
+            self._ground_grades[step] = grade
+        cv2.transform(rows, grade, rows)
 
 
 def light_at(seed: int, tick: int) -> Light:

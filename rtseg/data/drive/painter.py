@@ -1,16 +1,18 @@
 """Paints everything that stands or moves on the ground, from the farthest to the nearest."""
 
-import math
-
 import numpy as np
+from numpy.typing import NDArray
 
 from rtseg.data.drive.buildings import Houses
+from rtseg.data.drive.camera import Place, Span, View
 from rtseg.data.drive.canvas import Canvas
 from rtseg.data.drive.chance import chance, generator
 from rtseg.data.drive.classes import DriveClass
+from rtseg.data.drive.items import NEAR, REACH, Item, Stretch
 from rtseg.data.drive.people import draw_cyclist, draw_walker
 from rtseg.data.drive.route import Route
-from rtseg.data.drive.scenery import CHUNK, REACH, Item, Scenery
+from rtseg.data.drive.scenery import Scenery
+from rtseg.data.drive.shadows import draw_shadows
 from rtseg.data.drive.sprites import Texture
 from rtseg.data.drive.street import (
     draw_gantry,
@@ -25,16 +27,6 @@ from rtseg.data.drive.trees import grow_trees, hedge_texture
 
 __all__ = ["Painter"]
 
-_NEAR = 0.9
-_BLOT = [
-    (math.cos(a) * r, math.sin(a) * r)
-    for a, r in zip(
-        np.linspace(0, math.tau, 12, endpoint=False).tolist(),
-        (1.0, 0.8, 1.1, 0.9, 0.75, 1.05, 0.95, 0.8, 1.1, 0.85, 1.0, 0.75),
-        strict=True,
-    )
-]
-
 
 class Painter:
     """The things of one drive, and the order in which they are painted."""
@@ -45,150 +37,113 @@ class Painter:
         self._traffic = Traffic(seed, route)
         self._trees, self._bushes = grow_trees(seed)
         self._houses = Houses(seed)
-        self._hedge = hedge_texture(seed)
-        self._fence = _fence(seed)
-        self._wall = _stones(seed)
+        self._borders = {
+            "hedge": (hedge_texture(seed), DriveClass.TREE, 1.0),
+            "fence": (_fence(seed), DriveClass.FENCE, 0.0),
+            "wall": (_stones(seed), DriveClass.FENCE, 0.3),
+        }
 
     def draw(self, canvas: Canvas) -> None:
         """Paint all that is in sight."""
         view = canvas.view
-        here, time = view.s, view.time
-        queue: list[tuple[float, Item | Driver]] = []
-        for index in range(int((here - 14.0) // CHUNK), int((here + 240.0) // CHUNK) + 1):
-            for item in self._scenery.chunk(index):
-                s, end = item.s, item.end
-                if item.speed:
-                    # It is in its own place just as the camera comes by.
-                    s = end = item.s + item.speed * (time - (item.s - 40.0) / self._route.speed)
-                if end - here > _NEAR and s - here < REACH[item.name]:
-                    queue.append((end - here, item))
-        queue.extend(
-            # By its far end, as everything long is.
-            (driver.s - here + driver.vehicle.length, driver)
-            for driver in self._traffic.drivers(time, here)
-        )
-        queue.sort(key=lambda entry: -entry[0])
+        stretch = self._scenery.stretch(view.s - 14.0, view.s + 240.0)
+        near, far = self._distances(stretch, view)
+        seen = np.flatnonzero((far > NEAR) & (near < stretch.reach))
         if canvas.light.shadow > 0.05:
-            self._shadows(canvas, queue)
-        for distance, thing in queue:
-            if isinstance(thing, Driver):
-                self._drive(canvas, thing)
-            else:
-                self._paint(canvas, thing, distance)
-        canvas.behind(view.place(_NEAR))
-
-    def _drive(self, canvas: Canvas, driver: Driver) -> None:
-        distance = driver.s - canvas.view.s
-        if distance < -driver.vehicle.length + 1.0:
-            return
-        place = canvas.view.place(distance)
-        if canvas.behind(place):
-            driver.vehicle.draw(
-                canvas,
-                place,
-                driver.u,
-                max(distance, 0.0),
-                flip=driver.oncoming,
-                brake=driver.brake,
-            )
-
-    def _paint(self, canvas: Canvas, item: Item, distance: float) -> None:
-        view, name, u = canvas.view, item.name, item.u
-        near = item.s - view.s if item.end > item.s else distance
+            draw_shadows(canvas, stretch, seen, far[seen])
         # A brow hides what its nearest end stands behind, not what its far end does.
-        place = view.place(max(near, _NEAR))
-        if not canvas.behind(place):
+        fronts = view.places(np.maximum(near, stretch.least)[seen])
+        backs = view.places(far[seen])
+        inside = _in_sight(view, stretch, seen, fronts, backs)
+        seen, fronts, backs = seen[inside], fronts[inside], backs[inside]
+        drivers = self._traffic.drivers(view.time, view.s)
+        ahead = np.array([driver.s - view.s for driver in drivers])
+        # By its far end, as everything long is.
+        ends = ahead + np.array([driver.vehicle.length for driver in drivers])
+        places = [Place(*row) for row in np.vstack([fronts, view.places(ahead)]).tolist()]
+        behind = [Place(*row) for row in backs.tolist()]
+        order = np.argsort(-np.concatenate([far[seen], ends]), kind="stable")
+        for i in order.tolist():
+            if i >= len(seen):
+                self._drive(canvas, drivers[i - len(seen)], places[i])
+            else:
+                at = int(seen[i])
+                item = stretch.items[at]
+                self._paint(canvas, item, float(near[at]), float(far[at]), places[i], behind[i])
+
+    def _distances(
+        self, stretch: Stretch, view: View
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return how far away everything's nearest and farthest ends are."""
+        near, far = stretch.s - view.s, stretch.end - view.s
+        if len(stretch.moving):
+            s = stretch.s[stretch.moving]
+            # It is in its own place just as the camera comes by.
+            walked = stretch.speed[stretch.moving] * (view.time - (s - 40.0) / self._route.speed)
+            near[stretch.moving] = far[stretch.moving] = s + walked - view.s
+        return near, far
+
+    def _drive(self, canvas: Canvas, driver: Driver, place: Place) -> None:
+        distance = driver.s - canvas.view.s
+        if distance >= -driver.vehicle.length + 1.0 and canvas.behind(place):
+            flip, brake = driver.oncoming, driver.brake
+            driver.vehicle.draw(canvas, place, driver.u, max(distance, 0.0), flip=flip, brake=brake)
+
+    def _paint(
+        self, canvas: Canvas, item: Item, near: float, far: float, front: Place, back: Place
+    ) -> None:
+        view, name, u = canvas.view, item.name, item.u
+        if not canvas.behind(front):
             return
         # What comes into sight grows out of the ground, behind everything nearer: nothing pops up.
         tall = item.size * min(1.0, (REACH[name] - near) / 45.0)
         if name in ("tree", "bush"):
             sprites = self._trees if name == "tree" else self._bushes
-            x, y, m = view.point(place, u, -0.05)
+            x, y, m = view.point(front, u, -0.05)
             sprite = sprites[item.key % len(sprites)]
-            canvas.sprite(sprite, x, y, tall * m, distance, int(DriveClass.TREE))
+            canvas.sprite(sprite, x, y, tall * m, far, int(DriveClass.TREE))
         elif name == "house":
             deep = 7.0 + 3.0 * chance(item.key, 1)
-            self._houses.draw(
-                canvas, near, distance, u, deep, item.key, tall, round(item.size / 2.9)
-            )
-        elif name == "hedge":
-            draw_ribbon(canvas, near, distance, u, tall, self._hedge, DriveClass.TREE, 1.0)
-        elif name == "fence":
-            draw_ribbon(canvas, near, distance, u, tall, self._fence, DriveClass.FENCE, 0.0)
-        elif name == "wall":
-            draw_ribbon(canvas, near, distance, u, tall, self._wall, DriveClass.FENCE, 0.3)
+            shape = u, deep, tall, round(item.size / 2.9)
+            self._houses.draw(canvas, Span(near, far, front, back), item.key, *shape)
+        elif name in self._borders:
+            texture, label, depth = self._borders[name]
+            draw_ribbon(canvas, Span(near, far, front, back), u, tall, texture, label, depth)
         elif name == "rail":
-            draw_rail(canvas, near, distance, u)
+            draw_rail(canvas, Span(near, far, front, back), u)
         elif name == "lamp":
-            draw_lamp(canvas, place, u, tall, distance)
+            draw_lamp(canvas, front, u, tall, far)
         elif name == "pole":
-            draw_pole(canvas, place, u, tall, distance)
+            draw_pole(canvas, front, u, tall, far)
         elif name == "sign":
-            draw_sign(canvas, place, u, item.key, distance)
+            draw_sign(canvas, front, u, item.key, far)
         elif name == "gantry":
-            draw_gantry(canvas, place, u, item.size, item.key, distance)
+            draw_gantry(canvas, front, u, item.size, item.key, far)
         elif name == "parked":
-            tail = view.place(max(near, -3.0))
             vehicle = self._traffic.vehicle(item.key % 40)
             if near > -3.0:
                 flip = u * self._route.side < 0
-                vehicle.draw(canvas, tail, u, max(near, 0.0), flip=flip, brake=False)
+                vehicle.draw(canvas, front, u, max(near, 0.0), flip=flip, brake=False)
         else:
-            x, y, m = view.point(place, u, 0.0)
+            x, y, m = view.point(front, u, 0.0)
             draw = draw_walker if name == "walker" else draw_cyclist
-            draw(canvas, x, y, m, item.key, distance)
+            draw(canvas, x, y, m, item.key, far)
 
-    def _shadows(self, canvas: Canvas, queue: list[tuple[float, Item | Driver]]) -> None:
-        view, light = canvas.view, canvas.light
-        strength = 0.5 * light.shadow
-        long = 0.55 + 1.1 * light.glare
-        shapes: list[list[tuple[float, float]]] = []
-        starts: list[float] = []
-        for distance, thing in queue:
-            if isinstance(thing, Driver) or not 1.0 < distance < 75.0:
-                continue
-            tall = thing.size
-            away = light.sun - view.azimuth - view.place(distance).turn
-            du, ds = -math.sin(away) * long, -math.cos(away) * long
-            if thing.name == "tree":
-                cu, cs, r = thing.u + du * tall * 0.6, ds * tall * 0.6, tall * 0.33
-                shape = [(cu + r * a, cs + r * long * b) for a, b in _BLOT]
-            elif thing.name in ("lamp", "pole"):
-                e, f = du * tall, ds * tall
-                shape = [
-                    (thing.u - 0.08, 0.0),
-                    (thing.u + e, f),
-                    (thing.u + e + 0.1, f + 0.1),
-                    (thing.u + 0.08, 0.05),
-                ]
-            elif thing.name == "house":
-                if du * thing.u > 0:
-                    continue
-                back = thing.s - thing.end
-                reach = thing.u + du * (tall + 1.5)
-                shape = [
-                    (thing.u, 0.0),
-                    (reach, ds * tall),
-                    (reach, ds * tall + back),
-                    (thing.u, back),
-                ]
-            else:
-                continue
-            shapes.append(shape)
-            starts.append(distance)
-        if not shapes:
-            return
-        spots = np.array(
-            [(u, at + s) for shape, at in zip(shapes, starts, strict=True) for u, s in shape]
-        )
-        points = view.ground(spots[:, 0], np.maximum(spots[:, 1], _NEAR))
-        first = 0
-        for shape, at in zip(shapes, starts, strict=True):
-            last = first + len(shape)
-            nearest = max(at + min(s for _, s in shape), _NEAR)
-            if canvas.behind(view.place(nearest)):
-                canvas.shade(points[first:last], strength)
-            first = last
+
+def _in_sight(
+    view: View,
+    stretch: Stretch,
+    seen: NDArray[np.intp],
+    fronts: NDArray[np.float64],
+    backs: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Return which of the items seen are neither beside the picture nor behind a hill."""
+    u, wide = stretch.u[seen], stretch.width[seen]
+    ends = np.stack([fronts, backs])
+    columns, reach = ends[..., 5] + u * ends[..., 6], wide * ends[..., 8]
+    least, most = (columns - reach).min(axis=0), (columns + reach).max(axis=0)
+    inside: NDArray[np.bool_] = (least < view.width) & (most > 0.0) & (fronts[:, 4] > 0)
+    return inside
 
 
 def _fence(seed: int) -> Texture:

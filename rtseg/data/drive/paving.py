@@ -1,5 +1,6 @@
 """Ground textures: asphalt, marks, kerbs, pavements and verges, at several resolutions."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,12 +10,10 @@ from numpy.typing import NDArray
 
 from rtseg.data.drive.chance import chance, generator
 from rtseg.data.drive.classes import DriveClass
+from rtseg.data.drive.grain import PERIOD, Grains
 from rtseg.data.drive.roads import LineMark, RoadKind
 
-__all__ = ["PERIOD", "Level", "Paving"]
-
-PERIOD = 72.0
-"""Metres after which a road's texture repeats; every dash period divides it."""
+__all__ = ["Level", "Paving"]
 
 Image = NDArray[np.uint8]
 
@@ -42,9 +41,10 @@ class Level:
 class Paving:
     """The ground of one kind of road. Far ground takes coarser textures, or it would flicker."""
 
-    def __init__(self, kind: RoadKind, side: int, seed: int) -> None:
-        self._kind, self._side, self._seed = kind, side, seed
+    def __init__(self, kind: RoadKind, side: int, seed: int, grains: Grains) -> None:
+        self._kind, self._side, self._seed, self._grains = kind, side, seed, grains
         self._painted: dict[tuple[float, float], Level] = {}
+        self._begun: dict[tuple[float, float], Iterator[None]] = {}
 
     def levels(
         self, depths: NDArray[np.float64], half_angle: float
@@ -62,26 +62,47 @@ class Paving:
             for low, high in zip([0, *edges], [*edges, len(step)], strict=True)
         ]
 
+    def work(self) -> bool:
+        """Paint a little of what has not been looked at yet; False if nothing is left to do."""
+        for half, across, painted, along in reversed(_LEVELS):
+            if (half, along) not in self._painted:
+                next(self._painting(half, across, painted, along), None)
+                return True
+        return False
+
     def _level(self, half: float, across: float, painted: float, along: float) -> Level:
-        # Painted when first looked at: a road comes into sight far away, where that is quick.
         key = (half, along)
         if key not in self._painted:
-            if along == painted:
-                self._painted[key] = self._paint(half, across, along)
-            else:
-                whole = self._level(half, across, painted, painted)
-                self._painted[key] = _shorten(whole, along)
+            for _ in self._painting(half, across, painted, along):
+                pass
         return self._painted[key]
 
-    def _paint(self, half: float, across: float, along: float) -> Level:
-        rows, columns = round(PERIOD * along), round(2 * half * across)
-        rng = generator(self._seed, 100, round(half))
-        grain = _grain(rng, rows, columns, across, along)
+    def _painting(self, half: float, across: float, painted: float, along: float) -> Iterator[None]:
+        """Return the steps left in painting a texture; the last one keeps it."""
+        key = (half, along)
+        if key not in self._begun:
+            steps = self._paint(half, across, along)
+            self._begun[key] = steps if along == painted else self._shorten(key, across, painted)
+        return self._begun[key]
+
+    def _shorten(self, key: tuple[float, float], across: float, painted: float) -> Iterator[None]:
+        half, along = key
+        whole = (half, painted)
+        if whole not in self._painted:
+            yield from self._painting(half, across, painted, painted)
+        self._painted[key] = _shorten(self._painted[whole], along)
+
+    def _paint(self, half: float, across: float, along: float) -> Iterator[None]:
+        grain = self._grains.grain(half, across, along)
+        rows, columns = grain.shape
+        yield
         canvas = np.empty((rows, columns, 3), np.uint8)
         labels = np.full((1, columns), DriveClass.TREE, np.uint8)
-        _fill(canvas, grain, _material("grass", self._seed), 0, columns)
         tracks = self._wheel_tracks(grain, half, across)
+        yield
+        _fill(canvas, grain, _material("grass", self._seed), 0, columns)
         for strip in self._kind.strips:
+            yield
             low = min(max(round((strip.left * 1.0 + half) * across), 0), columns)
             high = min(max(round((strip.right + half) * across), 0), columns)
             surface = tracks if strip.material == "asphalt" else grain
@@ -89,16 +110,23 @@ class Paving:
             labels[0, low:high] = strip.label
             if strip.material == "pavement":
                 _joints(canvas, low, high, across, along)
+        yield
         self._repairs(canvas, labels, half, across, along)
         worn = 0.25 + 0.5 * chance(self._seed, 101)
-        wear = grain.astype(np.float32) / 128.0
         for line in self._kind.lines:
-            _mark(canvas, line, half, across, along, wear, worn)
+            yield
+            _mark(canvas, line, half, across, along, grain, worn)
+        yield
         if self._side < 0:
-            canvas, labels = canvas[:, ::-1], labels[:, ::-1]
-        # One row more than a period, so that interpolation can run over the seam.
-        texture = np.ascontiguousarray(np.vstack([canvas, canvas[:1]]))
-        return Level(half, across, along, texture, np.ascontiguousarray(labels))
+            canvas, labels = np.ascontiguousarray(canvas[:, ::-1]), labels[:, ::-1]
+        # One row more than a period, so that interpolation can run over the seam; and a fourth
+        # channel that nobody looks at: OpenCV looks four up twice as fast as three.
+        texture = np.empty((rows + 1, columns, 4), np.uint8)
+        cv2.cvtColor(canvas, cv2.COLOR_BGR2BGRA, texture[:rows])
+        texture[rows] = texture[0]
+        self._painted[(half, along)] = Level(
+            half, across, along, texture, np.ascontiguousarray(labels)
+        )
 
     def _wheel_tracks(self, grain: Image, half: float, across: float) -> Image:
         """Return the grain of the carriageway: lighter where wheels run, darker between them."""
@@ -137,9 +165,12 @@ class Paving:
                     cv2.fillPoly(overlay, [fixed], colour, cv2.LINE_AA, 4)
         # Thin cracks fade as a pixel comes to cover more ground than they do.
         strength = 0.55 if across > 10 else 0.2
-        road = labels[0] == DriveClass.ROAD
-        mixed = cv2.addWeighted(overlay, strength, canvas, 1 - strength, 0)
-        canvas[:, road] = mixed[:, road]
+        road = np.concatenate([[False], labels[0] == DriveClass.ROAD, [False]])
+        for low, high in np.flatnonzero(np.diff(road)).reshape(-1, 2).tolist():
+            part = canvas[:, low:high]
+            canvas[:, low:high] = cv2.addWeighted(
+                overlay[:, low:high], strength, part, 1 - strength, 0
+            )
 
 
 def _column(u: float, half: float, across: float, canvas: Image) -> int:
@@ -160,23 +191,6 @@ def _repair_shape(kind: int, rng: np.random.Generator) -> NDArray[np.float64]:
     )
     walk: NDArray[np.float64] = np.cumsum(steps, axis=0)
     return walk
-
-
-def _grain(rng: np.random.Generator, rows: int, columns: int, across: float, along: float) -> Image:
-    """Return tileable noise around 128: fine grain over blotches of a few metres."""
-    total = rng.standard_normal((rows, columns), np.float32)
-    total *= 9.0 if across > 10 else 5.0
-    for metres, size in ((0.25, 10.0), (1.2, 13.0), (6.0, 16.0)):
-        n_rows = max(2, round(rows / (2 * metres * along)))
-        n_columns = max(2, round(columns / (metres * across)))
-        if n_rows >= rows or n_columns >= columns:
-            continue
-        small = rng.normal(0, size, (n_rows, n_columns)).astype(np.float32)
-        tall = rows + round(rows / n_rows)
-        big = cv2.resize(np.vstack([small, small[:1]]), (columns, tall))
-        total += big[tall - rows - (tall - rows) // 2 :][:rows]
-    grain: Image = np.clip(total + 128.0, 0, 255).astype(np.uint8)
-    return grain
 
 
 def _material(name: str, seed: int) -> tuple[tuple[float, float, float], float]:
@@ -231,7 +245,7 @@ def _mark(
     half: float,
     across: float,
     along: float,
-    wear: NDArray[np.float32],
+    grain: Image,
     worn: float,
 ) -> None:
     rows, columns = canvas.shape[:2]
@@ -250,7 +264,8 @@ def _mark(
         )
         along_cover = np.array([(b - a) * along for a, b in pairwise(lit)], np.float32)
     part = canvas[:, low:high].astype(np.float32)
-    paint = np.clip(1.25 - worn * wear[:, low:high], 0.15, 0.97)[:, :, None]
+    wear = grain[:, low:high].astype(np.float32) / np.float32(128.0)
+    paint = np.clip(1.25 - worn * wear, 0.15, 0.97)[:, :, None]
     weight = cover * along_cover[:, None, None] * paint
     part += (np.array(line.colour, np.float32) - part) * weight
     canvas[:, low:high] = np.clip(part, 0, 255).astype(np.uint8)

@@ -53,6 +53,7 @@ class Drive:
         self._ground = Ground(self._width, self._height, self._seed)
         self._painter = Painter(self._seed, self._route)
         self._lens = Lens(self._width, self._height, self._seed)
+        self._planes: dict[int, NDArray[np.uint8]] = {}
         self._lit: tuple[int, Light] | None = None
 
     @property
@@ -104,7 +105,8 @@ class Drive:
         light = self._light(time)
         self._sky.draw(view, light, picture, labels)
         self._ground.draw(view, self._route, light, picture, labels)
-        self._painter.draw(Canvas(picture, labels, view, light))
+        self._ground.prepare(view, self._route)
+        self._painter.draw(Canvas(picture, labels, view, light, self._planes))
         self._lens.finish(time, light, picture, labels)
         return picture, labels
 

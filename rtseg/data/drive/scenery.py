@@ -1,51 +1,18 @@
 """What stands where along the road: decided chunk by chunk, in any order."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import numpy as np
 
 from rtseg.data.drive.chance import chance, generator
+from rtseg.data.drive.items import Item, Stretch
 from rtseg.data.drive.roads import RoadKind
 from rtseg.data.drive.route import Route
 
-__all__ = ["CHUNK", "Item", "Scenery"]
+__all__ = ["Scenery"]
 
-CHUNK = 32.0
+_CHUNK = 32.0
 _KEPT = 48
-
-REACH = {
-    "tree": 180.0,
-    "bush": 110.0,
-    "house": 220.0,
-    "lamp": 150.0,
-    "pole": 150.0,
-    "sign": 110.0,
-    "hedge": 110.0,
-    "fence": 100.0,
-    "wall": 100.0,
-    "rail": 130.0,
-    "gantry": 260.0,
-    "parked": 120.0,
-    "walker": 90.0,
-    "cyclist": 110.0,
-}
-
-
-@dataclass(frozen=True)
-class Item:
-    """Something beside the road: `s` along it, `u` across it, `end` where it ends, in metres.
-
-    `speed` is how fast it walks or cycles along the road, in metres a second.
-    """
-
-    name: str
-    s: float
-    u: float
-    end: float
-    size: float
-    key: int
-    speed: float = 0.0
 
 
 class Scenery:
@@ -54,11 +21,19 @@ class Scenery:
     def __init__(self, seed: int, route: Route) -> None:
         self._seed, self._route = seed, route
         self._chunks: OrderedDict[int, tuple[Item, ...]] = OrderedDict()
+        self._stretch: tuple[int, int, Stretch] | None = None
         self._green = 0.5 + chance(seed, 150)
         self._busy = 0.4 + 0.9 * chance(seed, 151)
 
-    def chunk(self, index: int) -> tuple[Item, ...]:
-        """Return the items whose place is in a chunk."""
+    def stretch(self, low: float, high: float) -> Stretch:
+        """Return the items whose place is between two distances, or a little beyond them."""
+        first, last = int(low // _CHUNK), int(high // _CHUNK)
+        if self._stretch is None or self._stretch[:2] != (first, last):
+            items = [item for index in range(first, last + 1) for item in self._chunk(index)]
+            self._stretch = first, last, Stretch(items)
+        return self._stretch[2]
+
+    def _chunk(self, index: int) -> tuple[Item, ...]:
         if index in self._chunks:
             self._chunks.move_to_end(index)
             return self._chunks[index]
@@ -70,17 +45,17 @@ class Scenery:
 
     def _fill(self, index: int) -> list[Item]:
         rng = generator(self._seed, 152, index)
-        start = index * CHUNK
+        start = index * _CHUNK
         items: list[Item] = []
         for side in (-1, 1):
             # A stretch ends where the kind of road does, so that nothing stands on the next one.
             s = start
-            while s < start + CHUNK - 0.1:
+            while s < start + _CHUNK - 0.1:
                 number, kind, _, end = self._route.section(s + 0.01)
-                stop = min(end, start + CHUNK)
+                stop = min(end, start + _CHUNK)
                 self._side(items, rng, kind, number, side, s, stop)
                 s = stop
-        clear = [gap for at in (start, start + CHUNK) for gap in self._route.junctions(at)]
+        clear = [gap for at in (start, start + _CHUNK) for gap in self._route.junctions(at)]
         return [
             item
             for item in items
@@ -128,7 +103,7 @@ class Scenery:
         span: tuple[float, float],
         sizes: tuple[float, float],
     ) -> None:
-        for _ in range(rng.poisson(count * (span[1] - span[0]) / CHUNK)):
+        for _ in range(rng.poisson(count * (span[1] - span[0]) / _CHUNK)):
             s = float(rng.uniform(*span))
             u = near + (far - near) * float(rng.random()) ** 1.7
             size = float(rng.uniform(*sizes))
@@ -192,7 +167,9 @@ class Scenery:
     def _cyclist(
         self, items: list[Item], rng: np.random.Generator, kind: RoadKind, s: float
     ) -> None:
-        u = self._route.side * (kind.half - 0.6 if not kind.parking else kind.parking - 1.5)
+        edge = kind.parking - 1.5 if kind.parking else kind.half - 0.6
+        # Clear of the cars that go by in the lane, however they sway.
+        u = self._route.side * max(edge, abs(self._route.lateral(s)) + 1.5)
         items.append(Item("cyclist", s, u, s, 1.0, self._key(rng), 4.6))
 
     def _town(
@@ -249,6 +226,7 @@ class Scenery:
             )
         if chance(self._seed, 157, number) < 0.5 * self._green:
             self._posts(items, "tree", 14.0, side * (kerb + 0.8), low + 5, high, 6.4)
+        kerbed = False
         if kind.parking:
             s = low + float(rng.uniform(0, 3))
             while s < high - 6:
@@ -256,18 +234,19 @@ class Scenery:
                     key = self._key(rng)
                     items.append(Item("parked", s, side * kind.parking, s + 4.6, 1.0, key))
                 s += 6.0
-        elif rng.random() < 0.18 * self._busy:
+        elif kerbed := rng.random() < 0.18 * self._busy:
             s = float(rng.uniform(low, max(low, high - 6)))
             items.append(Item("parked", s, side * (kind.half + 0.5), s + 4.6, 1.0, self._key(rng)))
         self._scatter(
             items, rng, "sign", 0.45, side * (kerb + 0.4), side * (kerb + 0.7), span, (1.0, 1.0)
         )
-        for _ in range(rng.poisson(1.1 * self._busy * (high - low) / CHUNK)):
+        for _ in range(rng.poisson(1.1 * self._busy * (high - low) / _CHUNK)):
             s = float(rng.uniform(low, high))
             u = side * float(rng.uniform(outer - 1.7, outer - 0.4))
             speed = float(rng.choice([-1.25, 1.25, 1.4, -1.1, 0.0]))
             items.append(Item("walker", s, u, s, 1.0, self._key(rng), speed))
-        if side * self._route.side > 0 and rng.random() < 0.12 * self._busy:
+        if side * self._route.side > 0 and rng.random() < 0.12 * self._busy and not kerbed:
+            # Nobody cycles where a car stands half on the road.
             self._cyclist(items, rng, kind, low)
 
     def _motorway(

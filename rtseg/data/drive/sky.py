@@ -14,6 +14,7 @@ from rtseg.data.drive.light import Light
 __all__ = ["Sky"]
 
 _AROUND, _UP = 2048, 256
+_SPARE = 512
 
 
 class Sky:
@@ -53,7 +54,7 @@ class Sky:
         base = np.repeat(clear[:, None, :].astype(np.uint8), columns, axis=1)
         over = np.repeat(cloud[:, None, :].astype(np.uint8), columns, axis=1)
         small = cv2.blendLinear(over, base, alpha, 1.0 - alpha)
-        frame[:rows] = cv2.resize(small, (view.width, rows))
+        cv2.resize(small, (view.width, rows), frame[:rows])
         if light.glare > 0.02:
             self._sun(view, light, frame[:rows])
         self._skyline(view, light, frame, mask)
@@ -62,27 +63,19 @@ class Sky:
         self, view: View, light: Light, columns: int, rows: int, full_rows: int
     ) -> NDArray[np.float32]:
         scale = _AROUND / math.tau / view.focal
-        step_x = view.width / columns
         drift = view.time * 0.0016
         left = (view.azimuth + drift) * _AROUND / math.tau - view.width / 2 * scale
-        step_y = full_rows / rows
         # Clouds lie flat overhead: they shrink towards the horizon.
-        matrix = np.array(
-            [
-                [scale * step_x, 0.0, left % _AROUND],
-                [0.0, -scale * step_y, (view.horizon) * scale],
-            ]
-        )
-        soft: NDArray[np.float32] = np.asarray(
-            cv2.warpAffine(
-                self._clouds,
-                matrix,
-                (columns, rows),
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_WRAP,
-            ),
-            np.float32,
-        )
+        across, up = scale * view.width / columns, scale * full_rows / rows
+        left, top = left % _AROUND, view.horizon * scale
+        matrix = np.array([[across, 0.0, left], [0.0, -up, top]])
+        clouds, border = self._clouds, cv2.BORDER_CONSTANT
+        if left + across * columns >= _AROUND + _SPARE or top >= _UP - 1:
+            # An unusual shape of picture sees the clouds more than once: wrapping is slower.
+            clouds, border = clouds[:, :_AROUND], cv2.BORDER_WRAP
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (columns, rows)
+        soft = np.asarray(cv2.warpAffine(clouds, matrix, size, flags=flags, borderMode=border))
         edge = 1.0 - light.cover
         cover: NDArray[np.float32] = np.clip((soft - edge) * (2.2 + 2.0 * light.cover), 0.0, 0.96)
         return cover
@@ -104,9 +97,9 @@ class Sky:
         table = np.clip(np.arange(256.0)[:, None] * tint, 0, 255).astype(np.uint8)[None]
         # Only the part in sight is scaled up, from the small picture.
         scale = self._glow.shape[0] / (2 * size)
-        matrix = np.array([[scale, 0.0, (a - left) * scale], [0.0, scale, (c - top) * scale]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        glow = cv2.warpAffine(cv2.LUT(self._glow, table), matrix, (b - a, d - c), flags=flags)
+        u0, u1 = int((a - left) * scale), math.ceil((b - left) * scale)
+        v0, v1 = int((c - top) * scale), math.ceil((d - top) * scale)
+        glow = cv2.resize(cv2.LUT(self._glow[v0:v1, u0:u1], table), (b - a, d - c))
         cv2.add(part, glow, part)
 
     def _skyline(
@@ -135,7 +128,7 @@ class Sky:
 
 
 def _clouds(seed: int) -> NDArray[np.float32]:
-    """Return the clouds all around (rows up from the horizon), in [0, 1]."""
+    """Return the clouds all around and a little further (rows up from the horizon), in [0, 1]."""
     rng = generator(seed, 120)
     total = np.zeros((_UP, _AROUND), np.float32)
     weight = 1.0
@@ -143,15 +136,16 @@ def _clouds(seed: int) -> NDArray[np.float32]:
         rows = max(2, cells // 4)
         small = rng.random((rows, cells), np.float32)
         # Three turns side by side, and the middle one kept: so the clouds close their circle.
-        big = cv2.resize(np.tile(small, 3), (3 * _AROUND, _UP), interpolation=cv2.INTER_CUBIC)
-        total += weight * big[:, _AROUND : 2 * _AROUND]
+        wide = cv2.resize(np.tile(small, 3), (3 * _AROUND, rows), interpolation=cv2.INTER_CUBIC)
+        turn = wide[:, _AROUND : 2 * _AROUND]
+        total += weight * cv2.resize(turn, (_AROUND, _UP), interpolation=cv2.INTER_CUBIC)
         weight *= 0.62
     total -= total.min()
     total /= total.max()
     # Flatten the spread, so that a cover of a half covers about half of the sky.
     flat = cv2.equalizeHist(np.clip(total * 255.0, 0, 255).astype(np.uint8))
     clouds: NDArray[np.float32] = flat.astype(np.float32) / np.float32(255.0)
-    return clouds
+    return np.hstack([clouds, clouds[:, :_SPARE]])
 
 
 def _ridge(seed: int, key: int, cells: int) -> NDArray[np.float64]:

@@ -2,16 +2,16 @@
 
 import math
 
-from rtseg.data.drive.camera import Place
+from rtseg.data.drive.camera import Place, Span
 from rtseg.data.drive.canvas import Canvas, Colour
 from rtseg.data.drive.chance import chance
 from rtseg.data.drive.classes import DriveClass
+from rtseg.data.drive.items import NEAR
 from rtseg.data.drive.sprites import Texture
 
 __all__ = ["draw_gantry", "draw_lamp", "draw_pole", "draw_rail", "draw_ribbon", "draw_sign"]
 
 _STEEL: Colour = (128, 130, 128)
-_NEAR = 0.9
 
 
 def draw_pole(canvas: Canvas, place: Place, u: float, height: float, away: float) -> None:
@@ -126,13 +126,13 @@ def draw_gantry(
             )
 
 
-def draw_rail(canvas: Canvas, near: float, far: float, u: float) -> None:
+def draw_rail(canvas: Canvas, span: Span, u: float) -> None:
     """Paint a stretch of guard rail on its posts."""
     view, label = canvas.view, int(DriveClass.FENCE)
-    if far <= _NEAR + 0.2:
+    near, far, a, b = span
+    if far <= NEAR + 0.2:
         return
-    near = max(near, _NEAR)
-    a, b = view.place(near), view.place(far)
+    near = max(near, NEAR)
     steel = canvas.light.colour(_STEEL, near)
     dark = canvas.light.colour((92, 94, 92), near)
     x, y, m = view.point(b, u, 0.0)
@@ -152,8 +152,7 @@ def draw_rail(canvas: Canvas, near: float, far: float, u: float) -> None:
 
 def draw_ribbon(
     canvas: Canvas,
-    near: float,
-    far: float,
+    span: Span,
     u: float,
     height: float,
     texture: Texture,
@@ -162,10 +161,10 @@ def draw_ribbon(
 ) -> None:
     """Paint a stretch of hedge, fence or wall, with its top if it is `depth` metres thick."""
     view = canvas.view
-    start = max(near, _NEAR)
+    near, far, a, b = span
+    start = max(near, NEAR)
     if far <= start + 0.2:
         return
-    a, b = view.place(start), view.place(far)
     top, top_b = view.point(a, u, height)[:2], view.point(b, u, height)[:2]
     if depth > 0.0:
         back = u + math.copysign(depth, u)

@@ -58,6 +58,7 @@ class Vehicle:
         mid = 0.55
         nose = waist - 0.2 if form < 3 else waist
         faces: list[tuple[list[tuple[float, float, float]], NDArray[np.float64]]] = []
+        decals: set[int] = set()  # faces that lie on another one, whose label will do
 
         def quad(
             a: tuple[float, float, float],
@@ -93,10 +94,10 @@ class Vehicle:
                 (side * w, mid, n),
                 (side * w, low, n - 0.08),
             ]
+            decals.add(len(faces) + 1)
             lower = [outline[0], outline[1], outline[5], outline[6]]
             faces.append((outline if side > 0 else outline[::-1], paint * 0.78))
             faces.append((lower if side > 0 else lower[::-1], paint * 0.6))
-        self._body = len(faces)
         # The cabin: glass all round, then roof and pillars over it.
         wr = w - inset
         across(waist, f0, roof, r0, w * 0.92, wr, paint * 0.84 if form >= 3 else glass)
@@ -130,6 +131,7 @@ class Vehicle:
                         share = (z - f0) / (f1 - f0)
                         zz = z + (r0 + share * (r1 - r0) - z) * y
                         pts.append((base + (top - base) * y, waist + (roof - waist) * y, zz))
+                    decals.add(len(faces))
                     faces.append((pts if side > 0 else pts[::-1], glass * 0.95))
             elif form == 3:
                 along(3.0, 3.1, r1 - 0.05, f1 - 0.15, glass)
@@ -143,6 +145,7 @@ class Vehicle:
                         for a in np.linspace(0, math.tau, 10, endpoint=False)
                     ]
                     faces.append((ring[::-1] if side > 0 else ring, colour))
+                decals.add(len(faces) - 1)
         # Lights, number plates and bumpers; their colours are set when they are drawn.
         self._trim = len(faces)
         for side in (-1.0, 1.0):
@@ -180,9 +183,13 @@ class Vehicle:
         quad(
             (0.45, 0.52, n + 0.01), (0.45, 0.64, n), (-0.45, 0.64, n), (-0.45, 0.52, n + 0.01), dark
         )
+        decals.update(range(self._trim, len(faces)))
+        self._labels = [-1 if i in decals else int(DriveClass.CAR) for i in range(len(faces))]
+        self._sizes = [len(points) for points, _ in faces]
+        # Ten corners a face, the last one repeated where it has fewer, then its first again.
         size = 10
         self._points = np.array(
-            [points + [points[-1]] * (size - len(points)) for points, _ in faces]
+            [points + [points[-1]] * (size - len(points)) + [points[0]] for points, _ in faces]
         )
         self._colours = np.array([np.minimum(colour, 250.0) for _, colour in faces])
 
@@ -195,35 +202,31 @@ class Vehicle:
         distance for the haze.
         """
         view, light = canvas.view, canvas.light
-        turn = place.turn
-        cos, sin = math.cos(turn), math.sin(turn)
-        points = self._points
-        x, z = points[..., 0], points[..., 2]
-        if flip:
-            x, z = -x, self.length - z
+        cos, sin = math.cos(place.turn), math.sin(place.turn)
         side = u - view.offset
-        cx = place.x + side * cos + x * cos + z * sin
-        cz = place.z - side * sin + z * cos - x * sin
-        cut = bool(cz.min() < _NEAR)
-        scale = view.focal / np.maximum(cz, _NEAR)
-        px = view.centre + cx * scale
-        py = view.middle - (place.y + points[..., 1]) * scale
-        if px.max() < 0 or px.min() > view.width or cz.max() < _NEAR:
+        # From the vehicle's axes to the camera's: turned by the road's heading, perhaps about.
+        about, ahead = (-1.0, self.length) if flip else (1.0, 0.0)
+        turn = about * np.array([[cos, 0.0, -sin], [0.0, about, 0.0], [sin, 0.0, cos]])
+        tail = place.x + side * cos, place.y, place.z - side * sin
+        corner = tail[0] + ahead * sin, tail[1], tail[2] + ahead * cos
+        points = self._points @ turn + corner
+        depths = points[..., 2]
+        nearest = float(depths.min())
+        if float(depths.max()) < _NEAR:
             return
-        # The blot of shadow under the car; what it lies on stays road in the mask.
-        ground = np.array([[-1.0, -0.1], [1.0, -0.1], [1.0, 1.02], [-1.0, 1.02]])
-        gx, gz = ground[:, 0] * (self.half + 0.08), ground[:, 1] * self.length
-        zz = np.maximum(place.z - side * sin + gz * cos - gx * sin, _NEAR)
-        sx = view.centre + (place.x + side * cos + gx * cos + gz * sin) * view.focal / zz
-        sy = view.middle - place.y * view.focal / zz
-        canvas.shade(np.stack([sx, sy], axis=1), 0.6)
-        fixed = np.stack([px, py], axis=-1)
-        if cut:
-            self._draw_cut(canvas, np.stack([cx, place.y + points[..., 1], cz], axis=-1), away)
+        flat = points[..., :2] * (view.focal / np.maximum(depths, _NEAR))[..., None]
+        flat *= [1.0, -1.0]
+        flat += [view.centre, view.middle]
+        columns = flat[..., 0]
+        if columns.max() < 0 or columns.min() > view.width:
             return
-        after = np.roll(fixed, -1, axis=1)
+        self._shade(canvas, tail, cos, sin)
+        if nearest < _NEAR:
+            self._draw_cut(canvas, points[:, :10], away)
+            return
         # Faces turned away wind the other way round on the picture.
-        area = (fixed[..., 1] * after[..., 0] - fixed[..., 0] * after[..., 1]).sum(axis=1)
+        rows = flat[..., 1]
+        area = (rows[:, :-1] * columns[:, 1:] - columns[:, :-1] * rows[:, 1:]).sum(axis=1)
         colours = light.colours(self._colours, away)
         if light.lamps > 0.3 or brake:
             red, white = light.colour((40.0, 40.0, 235.0), away), (235.0, 250.0, 252.0)
@@ -231,14 +234,26 @@ class Vehicle:
                 colours[i] = np.maximum(colours[i], (60.0, 60.0, 250.0) if brake else red)
                 if light.lamps > 0.3:
                     colours[i + 1] = white
-        far = scale.max() * self.roof < 15.0
+        far = view.focal / nearest * self.roof < 15.0
+        fixed = (flat * 16.0).astype(np.int32)
+        tones = colours.tolist()
         for i in np.flatnonzero(area < 0).tolist():
             if far and i >= self._wheels and i not in (self._trim, self._trim + 2):
                 continue
-            tone = colours[i]
-            canvas.convex(
-                fixed[i], (float(tone[0]), float(tone[1]), float(tone[2])), int(DriveClass.CAR)
-            )
+            canvas.convex_fixed(fixed[i, : self._sizes[i]], tones[i], self._labels[i])
+
+    def _shade(
+        self, canvas: Canvas, tail: tuple[float, float, float], cos: float, sin: float
+    ) -> None:
+        """Paint the blot of shadow under the vehicle; what it lies on stays road in the mask."""
+        view = canvas.view
+        x, y, z = tail
+        spots = []
+        for part, along in ((-1.0, -0.1), (1.0, -0.1), (1.0, 1.02), (-1.0, 1.02)):
+            gx, gz = part * (self.half + 0.08), along * self.length
+            scale = view.focal / max(z + gz * cos - gx * sin, _NEAR)
+            spots.append((view.centre + (x + gx * cos + gz * sin) * scale, view.middle - y * scale))
+        canvas.shade(spots, 0.6)
 
     def _draw_cut(self, canvas: Canvas, faces: NDArray[np.float64], away: float) -> None:
         """Paint the faces (F, 10, 3) of a vehicle that reaches past the camera."""
