@@ -4,7 +4,10 @@ import importlib.metadata
 import importlib.util
 import math
 import os
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -467,3 +470,21 @@ def test_the_file_of_half_precision_agrees_on_real_frames(road_frames, road_mask
     with rtseg.load("road-unet", backend="onnxruntime", precision="fp16") as engine:
         assert engine.precision == "fp16"
         assert agreement(engine.infer(road_frames[:10]), road_masks[:10]) >= 0.99
+
+
+def test_a_signal_after_engines_have_come_and_gone_does_no_harm(
+    tiny_network: Path,
+) -> None:
+    # OpenVINO's CPU plugin sets an alternate signal stack; one left dangling crashes the process.
+    script = (
+        "import gc, signal, sys, rtseg\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "first = rtseg.load(sys.argv[1])\n"
+        "second = rtseg.load(sys.argv[1], mode='latency')\n"
+        "del first; gc.collect(); del second; gc.collect()\n"
+        "signal.raise_signal(signal.SIGUSR1)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_network)], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout) == (0, "handled\n"), run.stderr

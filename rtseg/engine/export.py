@@ -32,6 +32,15 @@ from rtseg.spec import Spec
 OPSET = 17
 """Loads everywhere from TensorRT 8.6 on."""
 
+_ANY_SIZE = frozenset(
+    (
+        "Add", "ArgMax", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
+        "ConvTranspose", "Div", "Gather", "GlobalAveragePool", "Greater", "HardSigmoid", "HardSwish",
+        "Identity", "MaxPool", "Mul", "Relu", "Sigmoid", "Sub", "Transpose",
+    )
+)  # fmt: skip
+"""Operators that know no frame size, as the networks here use them."""
+
 
 class Contract(nn.Module):
     """Frames (N, H, W, 3) uint8 BGR in, masks (N, h, w) uint8 of class indices out.
@@ -55,8 +64,9 @@ class Contract(nn.Module):
         with torch.no_grad():
             first.weight.copy_(first.weight.flip(1))
         self.two_classes = network.classes == 2
-        self.folded = self.two_classes and isinstance(
-            getattr(network, "classifier", None), nn.Conv2d
+        last = getattr(network, "classifier", None)
+        self.folded = (
+            self.two_classes and isinstance(last, nn.Conv2d) and last.kernel_size == (1, 1)
         )
         if self.folded:
             network.classifier = _difference(network.classifier)
@@ -133,8 +143,9 @@ def export(
 ) -> Spec:
     """Write ``model`` as a network file at ``path``; returns the spec that is in it.
 
-    Batch, height and width stay symbolic (``batch``, ``height``, ``width``), and the graph holds no
-    arithmetic on shapes, so that every backend can fix them. With ``half`` the weights and the
+    The graph holds no arithmetic on shapes. Where no node of it knows the frame's size either, the
+    file is good for any: batch, height and width are symbolic (``batch``, ``height``, ``width``) for
+    every backend to fix. Otherwise the spec says ``fixed_size``. With ``half`` the weights and the
     arithmetic are FP16. The file appears whole or not at all. ``NetworkError`` if the exported
     graph needs more than one file or another opset, or breaks the contract; ``OutputError`` if the
     file cannot be written.
@@ -159,9 +170,7 @@ def export(
     except ValueError as error:
         raise NetworkError(f"{path}: cannot be made with this spec: {error}") from error
     require_writable(path)  # before the long work
-    # Two frames, since a dimension of one is taken for a constant.
-    example = torch.zeros((2, spec.height, spec.width, 3), dtype=torch.uint8)
-    dynamic = torch.export.Dim.AUTO
+    example = torch.zeros((1, spec.height, spec.width, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         level = logging.root.manager.disable
@@ -174,7 +183,6 @@ def export(
                 opset_version=OPSET,
                 input_names=["frames"],
                 output_names=["masks"],
-                dynamic_shapes=({0: dynamic, 1: dynamic, 2: dynamic},),
                 verbose=False,
             )
         finally:
@@ -184,7 +192,11 @@ def export(
     opset = next(o.version for o in proto.opset_import if o.domain == "")
     if opset != OPSET:
         raise NetworkError(f"{path}: the exporter made opset {opset}, not {OPSET}")
-    _name_dimensions(proto, spec)
+    if all(map(_any_size, proto.graph.node)):
+        _name_dimensions(proto, spec)
+    else:
+        spec = replace(spec, fixed_size=True)
+    _strip(proto)
     proto.producer_name = "rtseg"
     for entry in list(proto.metadata_props):
         proto.metadata_props.remove(entry)
@@ -196,8 +208,18 @@ def export(
     return spec
 
 
+def _any_size(node: onnx.NodeProto) -> bool:
+    """Whether a node does the same for frames of any size: nothing in it is a shape."""
+    if node.op_type == "Resize":
+        return len(node.input) < 4 or not node.input[3]  # by scales, not to sizes
+    return node.op_type in _ANY_SIZE
+
+
 def _name_dimensions(proto: onnx.ModelProto, spec: Spec) -> None:
-    """Give the symbolic dimensions names that a person and a runtime can use."""
+    """Make the outer dimensions symbolic, with names that a person and a runtime can use.
+
+    Tracing with symbolic shapes gives the same file, in five times the time.
+    """
     names = {"frames": ["batch", "height", "width"], "masks": ["batch", "height", "width"]}
     if spec.mask_stride > 1:
         names["masks"] = ["batch", "mask_height", "mask_width"]
@@ -206,9 +228,11 @@ def _name_dimensions(proto: onnx.ModelProto, spec: Spec) -> None:
             value.type.tensor_type.shape.dim, names[value.name], strict=False
         ):
             dimension.dim_param = name
-    # Inner shapes speak of the exporter's own symbols; every runtime infers them again.
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Take out what is of no use elsewhere: inner shapes, and the source lines of this machine."""
     del proto.graph.value_info[:]
-    # The exporter notes the source lines of this machine in every node.
     for node in proto.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""

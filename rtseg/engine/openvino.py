@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import openvino as ov
@@ -18,6 +19,16 @@ _HINTS = {"bf16": ov.Type.bf16, "fp16": ov.Type.f16, "fp32": ov.Type.f32}
 _NAMES = {hint.get_type_name(): name for name, hint in _HINTS.items()}
 
 
+@functools.cache
+def _core() -> ov.Core:
+    """The one OpenVINO core of this process, kept to its end.
+
+    Its CPU plugin sets an alternate signal stack, and when it goes it puts the one before back,
+    which may be that of a core that has gone already: the next signal, a Ctrl-C, would crash.
+    """
+    return ov.Core()
+
+
 class OpenVINOEngine(Engine):
     """A network compiled by OpenVINO for the CPU.
 
@@ -32,7 +43,7 @@ class OpenVINOEngine(Engine):
         self, network: NetworkFile, precision: str | None, mode: Mode, cache: EngineCache
     ) -> None:
         spec = network.spec
-        core = ov.Core()
+        core = _core()
         device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
         cores = usable_cores()
         streams = cores if mode == "throughput" else 1
