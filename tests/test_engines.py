@@ -488,3 +488,9 @@ def test_a_signal_after_engines_have_come_and_gone_does_no_harm(
         [sys.executable, "-c", script, str(tiny_network)], capture_output=True, text=True
     )
     assert (run.returncode, run.stdout) == (0, "handled\n"), run.stderr
+
+
+def test_openvino_reports_to_nobody() -> None:
+    script = "import sys, rtseg.engine.openvino; print('openvino_telemetry' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "False\n"), run.stderr

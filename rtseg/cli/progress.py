@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from rtseg.video.quiet import TERMINAL
+
 
 class Progress:
     """A progress bar on standard error, drawn ten times a second at the most."""
@@ -35,7 +37,8 @@ class Progress:
         rate = (done - self._before) / (clock - self._drawn)
         self._drawn, self._before = clock, done
         self._bar.update(self._task, completed=done, rate=f"{rate:.0f} FPS")
-        self._bar.refresh()
+        with TERMINAL:
+            self._bar.refresh()
 
     def print(self, line: str) -> None:
         """Print a line above the bar."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import io
 
-import openvino as ov
-
 from rtseg.engine.base import Engine, Frame, Mask, Mode
 from rtseg.engine.cache import EngineCache
 from rtseg.engine.machine import usable_cores
+from rtseg.engine.untracked import ov
 from rtseg.errors import BackendError
 from rtseg.spec import NetworkFile
 

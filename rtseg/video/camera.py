@@ -32,7 +32,7 @@ class Camera:
         frames = [
             LiveFrame(np.empty((2, 2, 3), np.uint8), np.empty((0, 0), np.uint8)) for _ in range(4)
         ]
-        self._capturing = Capturing(opened, frames, loop=False, start=0)
+        self._capturing = Capturing(opened, frames)
         self._capturing.start()
         self._held: LiveFrame | None = None
 

@@ -1,9 +1,9 @@
-"""Cameras, video files and network streams, by OpenCV's VideoCapture."""
+"""Video files, and what they share with cameras and streams: OpenCV's VideoCapture."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
 import threading
 from abc import abstractmethod
 from pathlib import Path
@@ -12,20 +12,14 @@ import cv2
 import numpy as np
 
 from rtseg.errors import InputError
+from rtseg.video.container import is_cut_short, shown_frames
 from rtseg.video.frame import LiveFrame, now
 from rtseg.video.pace import Pace
+from rtseg.video.quiet import quiet_opencv
 from rtseg.video.sources import Source
 
-_TIMEOUT_MS = 10_000
-_PATIENCE_S = 30.0
-
-
-def _quiet() -> None:
-    """FFmpeg and OpenCV write their own lines to stderr; rtseg's one line is to stand alone."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # OpenCV 4 has the module cv2.utils.logging, OpenCV 5 the function; both have the constant 0.
-    if hasattr(cv2, "setLogLevel"):
-        cv2.setLogLevel(0)
+_ATTEMPTS = 100
+"""OpenCV gives up a frame that it cannot decode, and may well decode the next: as often as this."""
 
 
 def _retrieve(capture: cv2.VideoCapture, frame: LiveFrame) -> bool:
@@ -41,7 +35,7 @@ def _retrieve(capture: cv2.VideoCapture, frame: LiveFrame) -> bool:
     return True
 
 
-class _CaptureSource(Source):
+class CaptureSource(Source):
     """What the three have in common: a VideoCapture that is opened, read and given back."""
 
     _waits = True
@@ -50,7 +44,7 @@ class _CaptureSource(Source):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
-        _quiet()
+        quiet_opencv()
         self._stopped = threading.Event()
         self._capture: cv2.VideoCapture | None = self._open()
         capture = self._capture
@@ -68,7 +62,12 @@ class _CaptureSource(Source):
             return False
         # A file's frame is there from the start, a camera's when it has arrived.
         frame.captured = now() if self._waits else start
-        done = _retrieve(self._capture, frame)
+        try:
+            done = _retrieve(self._capture, frame)
+        except cv2.error as error:
+            raise InputError(
+                f"{self.name}: this picture cannot be taken: OpenCV: {error.err}"
+            ) from error
         frame.decode = now() - frame.captured
         return done
 
@@ -87,7 +86,7 @@ class _CaptureSource(Source):
             self._capture = None
 
 
-class FileSource(_CaptureSource):
+class FileSource(CaptureSource):
     """A video file: every frame in order; with ``realtime`` at its own pace."""
 
     kind = "file"
@@ -95,12 +94,14 @@ class FileSource(_CaptureSource):
 
     def __init__(self, path: Path, *, realtime: bool = False) -> None:
         self._path = path
+        self.paths = (path,)
         super().__init__(str(path))
         assert self._capture is not None
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.count = int(count) if math.isfinite(count) and 0 < count < 1e9 else None
         self.live = realtime
         self._pace = Pace(self.fps or 30.0) if realtime else None
+        self._skipped = 0
         self._read = 0
 
     def _open(self) -> cv2.VideoCapture:
@@ -121,32 +122,60 @@ class FileSource(_CaptureSource):
     def read(self, frame: LiveFrame) -> bool:
         if self._pace is not None:
             self._pace.wait()
-        if self._grab(frame):
-            self._read += 1
-            return True
-        if self._stopped.is_set():
-            return False
+        for attempt in range(_ATTEMPTS):
+            if self._stopped.is_set():
+                return False
+            if self._grab(frame):
+                self._read += 1
+                if attempt:
+                    self._complain_of_damage()
+                return True
         if not self._read:
+            if self._skipped:
+                raise InputError(
+                    f"{self.name}: --start {self._skipped}: it has only {self._skipped} frames"
+                )
             raise InputError(f"{self.name}: no frame of this video can be decoded")
-        # The container's count is an estimate in some formats: a few frames are no damage.
-        if self.count is not None and self._read < self.count - max(3, self.count // 50):
-            self.complain(
-                f"{self.name}: ended after {self._read} of {self.count} frames: "
-                "the file is cut short or damaged"
-            )
+        self._complain_of_the_end()
         return False
+
+    def _complain_of_damage(self) -> None:
+        # Around a cut all sorts of things cannot be decoded: that is said once, at the end.
+        with contextlib.suppress(OSError):
+            if not is_cut_short(self._path):
+                self.complain(
+                    f"{self.name}: damaged: frames that cannot be decoded are passed over"
+                )
+
+    def _complain_of_the_end(self) -> None:
+        done = self._skipped + self._read
+        try:
+            if is_cut_short(self._path):
+                self.complain(f"{self.name}: ends after {done} frames: the file is cut short")
+                return
+        except OSError as error:
+            self.complain(f"{self.name}: gone after {done} frames: {error.strerror}")
+            return
+        # The container's count is an estimate in some formats: a few frames are no damage.
+        if self.failures or self.count is None or not _lacks(done, self.count):
+            return
+        count = shown_frames(self._path)
+        if count is not None and _lacks(done, count):
+            self.complain(
+                f"{self.name}: only {done} of {count} frames can be decoded: the file is damaged"
+            )
 
     def skip(self, count: int) -> None:
         # Frames are counted by grabbing, since seeking lands on key frames in some formats.
         super().skip(count)
-        self._read = count
+        self._skipped = count
 
     def rewind(self) -> bool:
         if self._capture is None:
             return False
         self._capture.release()
         self._capture = self._open()
-        self._read = 0
+        self._read = self._skipped = 0
         return True
 
     def stop(self) -> None:
@@ -155,117 +184,5 @@ class FileSource(_CaptureSource):
         super().stop()
 
 
-class _LiveSource(_CaptureSource):
-    """A source that may fall silent: it is opened again with growing pauses, for half a minute."""
-
-    live = True
-
-    def read(self, frame: LiveFrame) -> bool:
-        if self._grab(frame):
-            return True
-        pause, waited = 0.25, 0.0
-        while not self._stopped.is_set() and waited < _PATIENCE_S:
-            self._stopped.wait(pause)
-            waited += pause
-            pause = min(2 * pause, 4.0)
-            if self._stopped.is_set():
-                return False
-            if self._capture is not None:
-                self._capture.release()
-                self._capture = None
-            try:
-                self._capture = self._open()
-            except InputError:
-                continue
-            if self._grab(frame):
-                self.reconnects += 1
-                self.notes.append(f"{self.name}: fell silent; connected again after {waited:.1f} s")
-                return True
-        if self._stopped.is_set():
-            return False
-        raise InputError(
-            f"{self.name}: fell silent and did not come back within {_PATIENCE_S:.0f} s"
-        )
-
-
-class CameraSource(_LiveSource):
-    """A camera by its number or device file; the newest frame is what is read."""
-
-    kind = "camera"
-
-    def __init__(self, device: int | str, size: tuple[int, int] | None, fps: float | None) -> None:
-        self._device = device
-        self._asked = (size, fps)
-        super().__init__(f"camera {device}")
-
-    def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(self._device)
-        if not capture.isOpened():
-            raise InputError(
-                f"{self.name}: no such camera, or another program or a missing permission holds it: "
-                "see /dev/video*, or try another number"
-            )
-        size, fps = self._asked
-        if size is not None:
-            # Most USB cameras give large pictures at full rate only as MJPG.
-            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-            capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
-            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
-        if fps is not None:
-            capture.set(cv2.CAP_PROP_FPS, fps)
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        return capture
-
-
-class StreamSource(_LiveSource):
-    """An RTSP or HTTP stream, or a GStreamer string.
-
-    A URL whose container tells its number of frames is a file on a server: it ends, and every
-    frame is read.
-    """
-
-    kind = "stream"
-
-    def __init__(self, url: str, *, gstreamer: bool = False) -> None:
-        self._url = url
-        self._gstreamer = gstreamer
-        super().__init__(url)
-        assert self._capture is not None
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        if not gstreamer and math.isfinite(count) and 0 < count < 1e9:
-            self.count = int(count)
-            self.live = self._waits = False
-        self._read = 0
-
-    def _open(self) -> cv2.VideoCapture:
-        if self._gstreamer:
-            if "GStreamer:                   YES" not in cv2.getBuildInformation():
-                raise InputError(
-                    f"{self._url}: this OpenCV is built without GStreamer (PyPI's wheels are): "
-                    "give a camera, file or URL, or install an OpenCV with GStreamer"
-                )
-            capture = cv2.VideoCapture(self._url, cv2.CAP_GSTREAMER)
-        else:
-            capture = cv2.VideoCapture(
-                self._url,
-                cv2.CAP_FFMPEG,
-                # One decoding thread: several hold back as many frames, which is delay.
-                [
-                    cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS,
-                    cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS,
-                    cv2.CAP_PROP_N_THREADS, 1,
-                ],
-            )  # fmt: skip
-        if not capture.isOpened():
-            raise InputError(f"{self._url}: cannot open this stream: is the address right and up?")
-        return capture
-
-    def read(self, frame: LiveFrame) -> bool:
-        if self.count is None:
-            return super().read(frame)
-        if self._grab(frame):
-            self._read += 1
-            return True
-        if not self._stopped.is_set() and self._read < self.count - max(3, self.count // 50):
-            self.complain(f"{self.name}: ended after {self._read} of {self.count} frames")
-        return False
+def _lacks(done: int, count: int) -> bool:
+    return done < count - max(3, count // 50)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rtseg.atomic import write_atomically
 from rtseg.errors import OutputError
+from rtseg.video.frame import now
 from rtseg.video.overlay import Painter
 from rtseg.video.sinks import Recording
 from rtseg.video.window import Window
@@ -21,7 +22,8 @@ _STEP = 0.05
 
 
 def _stamp() -> str:
-    return time.strftime("rtseg-%Y%m%d-%H%M%S")
+    clock = time.time()
+    return f"{time.strftime('rtseg-%Y%m%d-%H%M%S', time.localtime(clock))}-{int(clock * 1000) % 1000:03d}"
 
 
 class Controls:
@@ -44,30 +46,44 @@ class Controls:
         self.overlay = True
         self.hud = hud
         self.paused = False
+        self.held = 0
+        """How long the last :meth:`hold` kept the frame for the user, nanoseconds."""
         self._folder = folder
         self._fps = fps
         self._say = say
         self._recording: Recording | None = None
 
-    def hold(self, shown: NDArray[np.uint8] | None, writing: Writing, painter: Painter) -> bool:
+    def hold(
+        self,
+        shown: NDArray[np.uint8] | None,
+        writing: Writing,
+        painter: Painter,
+        again: Callable[[], None] = lambda: None,
+    ) -> bool:
         """Do what keys ask, staying here while the user has paused; True when they quit.
 
-        ``shown`` is the picture on the screen, for snapshots; None while there is none.
+        ``shown`` is the picture on the screen, and ``again`` paints it anew after a key that
+        changes it; None while there is none: then nothing is held.
         """
+        self.held = 0
+        since = now() if self.paused else 0
         command = self.window.command()
         while True:
             if command == "quit":
                 return True
             if command == "pause":
                 self.paused = not self.paused
+                since = since or now()
             elif command == "step":
                 self.paused = True
-                return False
-            elif command is not None:
-                self._do(command, shown, writing, painter)
-            if not self.paused:
-                return False
+                break
+            elif command is not None and self._do(command, shown, writing, painter):
+                again()
+            if not self.paused or shown is None:
+                break
             command = self.window.command(wait_ms=30)
+        self.held = now() - since if since else 0
+        return False
 
     def _do(
         self,
@@ -75,7 +91,8 @@ class Controls:
         shown: NDArray[np.uint8] | None,
         writing: Writing,
         painter: Painter,
-    ) -> None:
+    ) -> bool:
+        """Do it; True if the picture now looks different."""
         if command == "overlay":
             self.overlay = not self.overlay
         elif command == "contours":
@@ -93,9 +110,12 @@ class Controls:
                     self._record(writing)
             except OutputError as error:  # a full disk must not end a live view
                 self._say(str(error))
+            return False
+        return shown is not None
 
     def _snapshot(self, shown: NDArray[np.uint8] | None) -> None:
         if shown is None:
+            self._say("no picture to take a snapshot of yet")
             return
         path = self._folder / f"{_stamp()}.png"
         done, png = cv2.imencode(".png", shown)
@@ -104,11 +124,13 @@ class Controls:
             self._say(f"{path}: snapshot written")
 
     def _record(self, writing: Writing) -> None:
-        if self._recording is not None:
-            self._say(f"{self._recording.path}: recording ended")
-            writing.put(self._recording)
-            self._recording = None
-            return
-        self._recording = Recording(self._folder / f"{_stamp()}.mp4", self._fps)
-        self._say(f"{self._recording.path}: recording")
-        writing.put(self._recording)
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            writing.remove(recording)
+            if not recording.failed:  # if it has, that is said, and the key begins a new one
+                self._say(f"{recording.path}: recording ended")
+                return
+        recording = Recording(self._folder / f"{_stamp()}.mp4", self._fps)
+        writing.add(recording)
+        self._recording = recording
+        self._say(f"{recording.path}: recording")

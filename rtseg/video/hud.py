@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SMALLEST = 0.45
+"""Scale of text that is still easy to read."""
 
 
 class HeadUpDisplay:
@@ -24,9 +26,13 @@ class HeadUpDisplay:
         self._ink: NDArray[np.uint8] = np.empty((0, 0), np.uint8)
 
     def _render(self, lines: Sequence[str], height: int, width: int) -> None:
-        scale = max(0.35, height / 1100)
+        scale = max(_SMALLEST, height / 1100)
         thickness = max(1, round(scale * 1.6))
         sizes = [cv2.getTextSize(line, _FONT, scale, thickness) for line in lines]
+        room = 0.96 * width / max(1, *(size[0][0] for size in sizes))
+        if room < 1:  # a narrow picture: rather smaller text than half of it
+            scale *= room
+            sizes = [cv2.getTextSize(line, _FONT, scale, thickness) for line in lines]
         step = round(max(size[0][1] + size[1] for size in sizes) * 1.35)
         margin = max(4, step // 2)
         wide = min(width, max(size[0][0] for size in sizes) + 2 * margin)

@@ -14,6 +14,7 @@ from rtseg.data.labels import ROAD, VOID, ClassTable, covers, merge_table
 from rtseg.errors import InputError
 from rtseg.video.frame import LiveFrame, now
 from rtseg.video.pace import Pace
+from rtseg.video.quiet import Aside, quiet_opencv
 from rtseg.video.sources import IMAGE_SUFFIXES, Source
 
 # Where the left camera's pictures lie in KITTI's folders, colour before grey: raw recordings,
@@ -90,21 +91,31 @@ class ImageSource(Source):
     ) -> None:
         super().__init__()
         self.name = name
+        quiet_opencv()
         self._files = sorted(files, key=_natural)
+        self.paths = self._files
         self.count = len(self._files)
         self.fps = fps or 10.0  # KITTI's own rate
         self.live = realtime
         self._pace = Pace(self.fps) if realtime else None
         self._next = 0
         self._shift: int | None = None
+        self._aside = Aside()
         self._read_any = False
+        self._stopped = False
         table = ClassTable(tuple(classes), ((0, 0, 0),) * len(classes))
         self._truth_table = merge_table(ROAD, table, VOID)
         self.truth = covers(ROAD, table) and read_kitti_road_truth(self._files[0]) is not None
 
     def _decode(self, file: Path) -> NDArray[np.uint8] | None:
-        picture = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        if picture is None or not picture.size:
+        try:
+            with self._aside.set():
+                picture = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        except cv2.error:  # too large, for one
+            picture = None
+        # Of a JPEG that is cut short there is the upper part, and this line of libjpeg's.
+        cut = "Premature end" in self._aside.text()
+        if picture is None or not picture.size or cut:
             return None
         if picture.dtype == np.uint16:
             if self._shift is None:
@@ -112,8 +123,13 @@ class ImageSource(Source):
             return np.right_shift(picture, self._shift).astype(np.uint8)
         return picture.astype(np.uint8, copy=False) if picture.dtype == np.uint8 else None
 
+    def _complain_of(self, bad: list[str]) -> None:
+        while bad:
+            self.complain(bad.pop(0))
+
     def read(self, frame: LiveFrame) -> bool:
-        while self._next < len(self._files):
+        bad: list[str] = []  # said at once, but not where one line says that all are
+        while self._next < len(self._files) and not self._stopped:
             if self._pace is not None:
                 self._pace.wait()
             file = self._files[self._next]
@@ -121,9 +137,12 @@ class ImageSource(Source):
             captured = now()
             picture = self._decode(file)
             if picture is None:
-                self.complain(f"{file}: not a picture that can be read: passed over")
+                bad.append(f"{file}: not a picture that can be read: passed over")
+                if self._read_any:
+                    self._complain_of(bad)
                 continue
             self._read_any = True
+            self._complain_of(bad)
             frame.picture = picture
             frame.captured = captured
             frame.decode = now() - captured
@@ -133,8 +152,10 @@ class ImageSource(Source):
             if truth is not None and frame.has_truth:
                 frame.truth = self._truth_table[truth]
             return True
-        if not self._read_any:
-            raise InputError(f"{self.name}: none of its {len(self._files)} pictures can be read")
+        if not self._read_any and not self._stopped:
+            if len(self._files) == 1:
+                raise InputError(f"{self._files[0]}: not a picture that can be read")
+            raise InputError(f"{self.name}: none of its {len(bad)} pictures can be read")
         return False
 
     def skip(self, count: int) -> None:
@@ -149,5 +170,6 @@ class ImageSource(Source):
         return self._read_any
 
     def stop(self) -> None:
+        self._stopped = True
         if self._pace is not None:
             self._pace.stop()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rtseg.atomic import beside, require_writable, write_atomically
 from rtseg.errors import OutputError, UsageError
+from rtseg.video.container import drop_half_fragment
 from rtseg.video.frame import LiveFrame
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class Sink(ABC):
     def write(self, frame: LiveFrame) -> None:
         """Take one frame; it may be used again when this returns. ``OutputError`` on failure."""
 
+    def take_notes(self) -> list[str]:
+        """What there is to say that is no failure, a line each, once."""
+        return []
+
     @abstractmethod
     def close(self) -> None:
         """Finish the output; ``OutputError`` on failure. Safe to call twice."""
@@ -43,7 +48,7 @@ class Recording(Sink):
     ``fps`` is the rate of sources that have every frame; with None, frames are shown at the times
     they were captured at. Until it is closed the file lies beside its place as ``.NAME.part``, in
     fragments that play up to the last second whatever happens; closing turns it into a plain MP4.
-    A recording that ends early, on a full disk say, is kept up to there.
+    A recording that ends early, on a full disk say, is kept up to there; ``failed`` tells it.
     """
 
     def __init__(self, path: Path, fps: float | None) -> None:
@@ -52,6 +57,8 @@ class Recording(Sink):
         require_writable(path)
         self.path = path
         self.frames = 0
+        self.failed = False
+        self._notes: list[str] = []
         self._fps = fps
         self._part = beside(path)
         self._container: OutputContainer | None = None
@@ -67,10 +74,13 @@ class Recording(Sink):
 
         av.logging.set_level(None)
         # 4:2:0 colour wants even sides: an odd picture loses its last row or column.
-        self._size = (width // 2 * 2, height // 2 * 2)
+        self._size = (max(2, width // 2 * 2), max(2, height // 2 * 2))
         self._yuv = np.empty((self._size[1] * 3 // 2, self._size[0]), np.uint8)
         kind = _FORMATS[self.path.suffix.lower()]
-        options = {} if kind == "matroska" else {"movflags": "hybrid_fragmented+frag_keyframe"}
+        # Nothing stays in a buffer: what is written survives if the program is killed.
+        options = {"flush_packets": "1"}
+        if kind != "matroska":
+            options["movflags"] = "hybrid_fragmented+frag_keyframe"
         container = av.open(str(self._part), "w", format=kind, options=options)
         stream = container.add_stream(
             "libx264", rate=Fraction(self._fps or 30).limit_denominator(1001)
@@ -92,6 +102,10 @@ class Recording(Sink):
             return picture[:height, :width]
         if not self._scaled.size:
             self._scaled = np.empty((height, width, 3), np.uint8)
+            self._notes.append(
+                f"{self.path}: pictures of other sizes are scaled to the first one's, "
+                f"{width}x{height}"
+            )
         cv2.resize(picture, self._size, dst=self._scaled)
         return self._scaled
 
@@ -119,16 +133,26 @@ class Recording(Sink):
             self._give_up(error)
         self.frames += 1
 
+    def take_notes(self) -> list[str]:
+        """Say that pictures are scaled, if they are."""
+        notes, self._notes = self._notes, []
+        return notes
+
     def _give_up(self, error: Exception) -> None:
-        kept = f"{self.frames} frames before it are kept" if self.frames else "nothing was recorded"
+        self.failed = True
         with contextlib.suppress(Exception):
             self._release()
-        if not self.frames:
-            with contextlib.suppress(OSError):
-                self._part.unlink()
+        kept = "nothing of it could be kept"
         with contextlib.suppress(OSError):
-            os.replace(self._part, self.path)
-        reason = getattr(error, "strerror", None) or str(error)
+            if _FORMATS[self.path.suffix.lower()] != "matroska":
+                drop_half_fragment(self._part)
+            if _plays(self._part):
+                os.replace(self._part, self.path)
+                kept = "what was written before plays"
+            else:
+                self._part.unlink()
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
         raise OutputError(f"{self.path}: cannot go on recording: {reason}; {kept}") from error
 
     def _release(self) -> None:
@@ -149,6 +173,16 @@ class Recording(Sink):
             os.replace(self._part, self.path)
         except (OSError, av.error.FFmpegError) as error:
             self._give_up(error)
+
+
+def _plays(path: Path) -> bool:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return next(container.decode(video=0), None) is not None
+    except (OSError, IndexError, av.error.FFmpegError):
+        return False
 
 
 class MaskFolder(Sink):
@@ -173,7 +207,7 @@ class MaskFolder(Sink):
         """Write the frame's mask."""
         name = frame.name or f"{frame.index:06d}"
         if frame.name:
-            if name in self._names:  # the same name in two folders of a glob
+            while name in self._names:  # the same name in two folders of a glob
                 name = f"{name}-{frame.index:06d}"
             self._names.add(name)
         height, width = frame.picture.shape[:2]

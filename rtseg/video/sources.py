@@ -24,7 +24,7 @@ class Source(ABC):
 
     ``name`` is what the user called it; ``live`` sources do not wait for a slow reader. ``fps`` and
     ``count`` are None where the source does not know them; ``truth`` says that frames come with
-    their true masks.
+    their true masks; ``paths`` are the files that are read.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Source(ABC):
     fps: float | None = None
     count: int | None = None
     truth: bool = False
+    paths: Sequence[Path] = ()
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -40,6 +41,7 @@ class Source(ABC):
         self.failures = 0
         """Frames that could not be read, and early ends: with any, the run has failed (status 1)."""
         self.reconnects = 0
+        self._complaints: set[str] = set()
 
     @abstractmethod
     def read(self, frame: LiveFrame) -> bool:
@@ -64,9 +66,16 @@ class Source(ABC):
         """Give back the device or file; by the thread that reads. Safe to call twice."""
 
     def complain(self, line: str) -> None:
-        """Note a failure that does not end the run."""
-        self.notes.append(line)
-        self.failures += 1
+        """Note a failure that does not end the run; once, however often a loop comes by it."""
+        if line not in self._complaints:
+            self._complaints.add(line)
+            self.notes.append(line)
+            self.failures += 1
+
+
+def without_password(text: str) -> str:
+    """Hide the password of a URL, for names that are shown and stored."""
+    return re.sub(r"(?<=://)([^/@:\s]*):[^/\s]*@", r"\1:***@", text)
 
 
 def open_source(
@@ -93,18 +102,20 @@ def open_source(
 
         return DemoSource(size or (1280, 720), fps or 30.0, seed, classes, realtime=realtime)
     if text.isdecimal():
-        from rtseg.video.capture import CameraSource
+        from rtseg.video.streams import CameraSource
 
         return CameraSource(int(text), size, fps)
     if " ! " in text:
-        from rtseg.video.capture import StreamSource
+        from rtseg.video.streams import StreamSource
 
         return StreamSource(text, gstreamer=True)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text):
         if text.startswith("file://"):
-            text = text.removeprefix("file://")
+            from urllib.request import url2pathname
+
+            text = url2pathname(text.removeprefix("file://").removeprefix("localhost"))
         else:
-            from rtseg.video.capture import StreamSource
+            from rtseg.video.streams import StreamSource
 
             return StreamSource(text)
     path = Path(text).expanduser()
@@ -123,7 +134,7 @@ def open_source(
 
         return ImageSource(text, pictures_of(path), classes, fps=fps, realtime=realtime)
     if str(path).startswith("/dev/video"):
-        from rtseg.video.capture import CameraSource
+        from rtseg.video.streams import CameraSource
 
         return CameraSource(str(path), size, fps)
     if not path.is_file():

@@ -73,6 +73,11 @@ class Rate:
         self._last = at
         self.count += 1
 
+    def leave_out(self, nanoseconds: int) -> None:
+        """Do not count the last so many nanoseconds: the user had paused."""
+        self._first += nanoseconds
+        self._last += nanoseconds
+
     @property
     def seconds(self) -> float:
         """Time between the first and the last event."""
