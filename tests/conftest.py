@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The tests' networks are small: torch's second thread would only wait where others compute too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Read once a process, at the first video: the commands set it, some tests read videos before them.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 # A loaded machine is no reason to fail.
 hypothesis.settings.register_profile("rtseg", deadline=None)
