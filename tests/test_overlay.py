@@ -149,3 +149,20 @@ def test_painting_draws_into_the_picture_it_is_given():
     Painter(CLASSES, PALETTE, opacity=1).paint(part, np.ones((8, 16), np.uint8))
     assert (part == PALETTE[1][::-1]).all()
     assert cv2.countNonZero(whole[..., 1]) == part.shape[0] * part.shape[1]
+
+
+def test_what_was_painted_before_leaves_no_trace() -> None:
+    # The painter keeps its buffers, and works on the rows that have something to paint only.
+    rng = np.random.default_rng(7)
+    painter = Painter(("background", "road"), ((0, 0, 0), (0, 200, 90)))
+    for first, last in ((0, 17), (5, 9), (13, 17), (2, 3), (16, 17)):
+        mask = np.zeros((17, 23), np.uint8)
+        mask[first:last] = rng.integers(0, 2, (last - first, 23))
+        for height, width in ((31, 40), (17, 23), (9, 11), (100, 64)):
+            picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+            before, once = picture.copy(), picture.copy()
+            painter.paint(picture, mask)
+            Painter(("background", "road"), ((0, 0, 0), (0, 200, 90))).paint(once, mask)
+            assert np.array_equal(picture, once)
+            stretched = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+            assert not (picture != before).any(axis=2)[stretched == 0].any()

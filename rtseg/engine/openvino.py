@@ -46,6 +46,9 @@ class OpenVINOEngine(Engine):
         device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
         cores = usable_cores()
         streams = cores if mode == "throughput" else 1
+        # One frame more than streams: it waits for the first stream that is free, so that none idles
+        # while this process wakes up to submit the next.
+        depth = streams + 1 if mode == "throughput" else 1
         settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": cores}
         if precision is not None:
             settings["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
@@ -91,12 +94,12 @@ class OpenVINOEngine(Engine):
             spec,
             precision=in_force,
             device=device,
-            depth=streams,
+            depth=depth,
             mode=mode,
             built=built,
             versions={"openvino": version},
         )
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._requests = [compiled.create_infer_request() for _ in range(depth)]
         # Views of the requests' own output buffers: they stay where they are.
         self._masks = [request.get_output_tensor(0).data[0] for request in self._requests]
         if self._masks[0].shape != self._mask_shape:

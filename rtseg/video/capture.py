@@ -35,6 +35,10 @@ def _retrieve(capture: cv2.VideoCapture, frame: LiveFrame) -> bool:
     return True
 
 
+_SIDES = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+_MANY_PIXELS = 1920 * 1088
+
+
 class CaptureSource(Source):
     """What the three have in common: a VideoCapture that is opened, read and given back."""
 
@@ -111,7 +115,13 @@ class FileSource(CaptureSource):
                     raise InputError(f"{self.name}: this file is empty")
         except OSError as error:
             raise InputError(f"{self.name}: cannot read this file: {error.strerror}") from error
-        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        # One decoding thread costs the least, and the engine has use for the other cores; pictures
+        # beyond HD take longer to decode than to segment, so theirs are decoded by all.
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        width, height = (capture.get(p) for p in _SIDES)
+        if width * height > _MANY_PIXELS:
+            capture.release()
+            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise InputError(
                 f"{self.name}: no video that can be decoded: not a video file, cut short, "
