@@ -1,6 +1,6 @@
-"""Write the README's tables of measured results from the committed result files.
+"""Write the tables of measured results in the README and the model card from the result files.
 
-Nothing is typed in by hand: the tests hold the README to what this gives.
+Nothing is typed in by hand: the tests hold both to what this gives.
 """
 
 from __future__ import annotations
@@ -123,34 +123,41 @@ def _loop(folder: Path) -> list[str]:
     return [*lines, "", *(_source(result) + "\n" for result in (live, startup, memory))]
 
 
-def tables(folder: Path) -> str:
-    """Return the Markdown between the README's two marks; ``InputError`` for a missing result."""
-    blocks = [_peers(folder), _accuracy(folder), _loop(folder)]
-    return "\n\n".join("\n".join(block).strip() for block in blocks)
+DOCUMENTS = {
+    Path("README.md"): (_peers, _accuracy, _loop),
+    Path("train/road-unet.md"): (_accuracy,),
+}
+"""Which tables each document has between its marks."""
 
 
-def with_tables(readme: str, folder: Path) -> str:
-    """Return the README's text with its tables made anew; ``InputError`` without the marks."""
-    before, mark, rest = readme.partition(BEGIN)
+def with_tables(text: str, document: Path, folder: Path) -> str:
+    """Return a document's text with its tables made anew.
+
+    ``InputError`` for a document without the marks, or a missing result.
+    """
+    before, mark, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:
-        raise InputError(f"the README lacks the marks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{tables(folder)}\n\n{END}{after}"
+        raise InputError(f"{document}: lacks the marks {BEGIN} and {END}")
+    tables = "\n\n".join("\n".join(table(folder)).strip() for table in DOCUMENTS[document])
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
 
 
 def _write(options: argparse.Namespace) -> int:
-    try:
-        text = options.readme.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{options.readme}: cannot read it: {error.strerror}") from error
-    write_atomically(options.readme, with_tables(text, options.results).encode())
+    for document in DOCUMENTS:
+        path = options.root / document
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{path}: cannot read it: {error.strerror}") from error
+        write_atomically(path, with_tables(text, document, options.results).encode())
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    p = Parser(PROG, "Write the README's tables from the result files.")
-    p.add_argument("--readme", type=Path, default=Path("README.md"), metavar="FILE")
+    p = Parser(PROG, "Write the tables in the README and the model card from the result files.")
+    p.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="the repository")
     p.add_argument("--results", type=Path, default=Path("benchmarks/results"), metavar="DIR")
     options = p.parse_args(arguments)
     return run(PROG, lambda: _write(options))
