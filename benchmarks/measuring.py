@@ -197,7 +197,8 @@ def rounded(value: Any, digits: int = 5) -> Any:
 
 def _shown(argument: str) -> str:
     """An argument as a result shows it: where this machine keeps its files is nobody's business."""
-    return Path(argument).name if Path(argument).is_absolute() else argument
+    path = Path(argument)
+    return path.name if path.is_absolute() or ".." in path.parts else argument
 
 
 def write_result(

@@ -58,7 +58,13 @@ def _peers(folder: Path) -> list[str]:
     for label, spread in times.items():
         median = spread["median"]
         lines.append(f"| {label} | {median:.2f} | {1000 / median:.0f} | {median / best:.1f} |")
-    return [*lines, "", _source(result)]
+    note = (
+        "SMP is segmentation_models.pytorch's U-Net on the same encoder. The library needs a "
+        "torchvision that has no CPU build here, so its topology is built anew in "
+        "`benchmarks/smp_unet.py`; compared with the library once, parameters, FLOPs and logits "
+        "were the same."
+    )
+    return [*lines, "", note, "", _source(result)]
 
 
 def _accuracy(folder: Path) -> list[str]:

@@ -219,12 +219,13 @@ def test_both_modes_give_the_same_masks(tiny_network, backend):
             np.testing.assert_array_equal(engine.infer(frames), truth(frames))
 
 
-def test_latency_keeps_one_frame_in_flight_and_throughput_one_a_core(tiny_network, backend):
+def test_latency_keeps_one_frame_in_flight_and_throughput_every_core_busy(tiny_network, backend):
     with rtseg.load(tiny_network, backend=backend, mode="latency") as engine:
         assert engine.depth == 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with rtseg.load(tiny_network, backend=backend) as engine:
-        assert 1 <= engine.depth <= cores
+        # One a core, and at most one more that waits for the first core that is free.
+        assert 1 <= engine.depth <= cores + 1
 
 
 def test_an_unknown_mode_is_named(tiny_network):
