@@ -49,11 +49,13 @@ def require_display() -> None:
     if fonts and not Path(fonts).is_dir():  # cv2 names a folder that its wheels may lack
         os.environ["QT_QPA_FONTDIR"] = str(Path(cv2.__file__).parent)
     if not display and (qt or not wayland):
-        raise OutputError("no display to open a window on: use --headless, --record or --masks")
+        raise OutputError(
+            "no display to open a window on: add --headless, and --record or --masks to keep the pictures"
+        )
     if qt and not _answers():
         raise OutputError(
             f"the display {display} does not answer, so there is no window: "
-            "use --headless, --record or --masks"
+            "add --headless, and --record or --masks to keep the pictures"
         )
 
 
