@@ -1,6 +1,7 @@
 # make demo    paint the road on a rendered drive: a video, a contact sheet, a table
 # make test    run the tests
 # make lint    ruff, mypy --strict, import-linter
+# make test-lowest    the tests that need no PyTorch, on the lowest versions that setup.cfg admits
 # Each makes its own virtual environment and installs what it needs.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ PYTEST ?=
 
 SOURCES := setup.cfg pyproject.toml
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-lowest lint clean
 
 define checked_python
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -45,6 +46,16 @@ demo: .venv-demo/ready
 test: .venv-test/ready
 	.venv-test/bin/python -m pytest $(PYTEST)
 
+.venv-lowest/ready: $(SOURCES) tests/lowest.txt
+	$(checked_python)
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/lowest.txt \
+		--editable '.[onnxruntime]' onnx pytest hypothesis
+	touch $@
+
+test-lowest: .venv-lowest/ready
+	.venv-lowest/bin/python -m pytest --ignore tests/test_benchmarks.py $(PYTEST)
+
 lint: .venv-test/ready
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
@@ -52,4 +63,4 @@ lint: .venv-test/ready
 	.venv-test/bin/lint-imports --config setup.cfg
 
 clean:
-	rm -rf .venv-demo .venv-test demo build rtseg.egg-info
+	rm -rf .venv-demo .venv-test .venv-lowest demo build rtseg.egg-info
