@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 
 class RtsegError(Exception):
     """One clear line: what is wrong, with what, and what to do. ``status`` is the exit status."""
@@ -29,3 +31,10 @@ class NetworkError(RtsegError):
 
 class BackendError(RtsegError):
     """A backend is missing or failed to compile or run a network (status 1)."""
+
+
+def require_extra(what: str, extra: str, *modules: str) -> None:
+    """Check that the modules of an extra are installed; ``UsageError`` names the one that is not."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise UsageError(f"{what} needs {module}: pip install 'rtseg[{extra}]'")

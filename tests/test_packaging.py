@@ -2,7 +2,11 @@
 
 import configparser
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,3 +26,29 @@ def test_the_lowest_versions_are_those_that_are_tested() -> None:
     for name, bound in declared.items():
         assert tested[name][: len(bound)] == bound, name
         assert not any(tested[name][len(bound) : 2]), f"{name}: a later version than its bound"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["rtseg.models"],
+        ["rtseg.training", "road-unet", "--camvid", "x", "--encoder", "y", "--out", "z"],
+        ["rtseg.cli.compile", "x.safetensors"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_command_without_its_extra_names_it_in_one_line(arguments, tmp_path) -> None:
+    # A finder that knows no torch, as where only the base is installed.
+    script = (
+        "import importlib.util, runpy, sys\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda n, p=None: None if n == 'torch' else find(n, p)\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert "needs torch: pip install 'rtseg[train]'" in run.stderr

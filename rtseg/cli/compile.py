@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtseg.cli.arguments import Parser, run, size, whole
-from rtseg.errors import BackendError, UsageError
+from rtseg.errors import BackendError, UsageError, require_extra
 
 if TYPE_CHECKING:
     from rtseg.engine import Engine
@@ -62,9 +62,7 @@ def parser() -> Parser:
 
 def _export(options: argparse.Namespace) -> Path:
     """Make the network file of a checkpoint; returns its path."""
-    for module in ("torch", "onnx", "onnxscript", "safetensors"):
-        if importlib.util.find_spec(module) is None:
-            raise UsageError(f"exporting a checkpoint needs {module}: pip install 'rtseg[train]'")
+    require_extra("exporting a checkpoint", "train", "torch", "onnx", "onnxscript", "safetensors")
     from rtseg.atomic import require_writable
     from rtseg.engine.export import export, load_checkpoint
 

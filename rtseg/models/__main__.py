@@ -6,11 +6,10 @@ import argparse
 import sys
 from typing import NoReturn
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from rtseg.models.registry import ARCHITECTURES, build, flops, parameters
+from rtseg.errors import UsageError, require_extra
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,6 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", default="512x256", metavar="WxH", help="default: 512x256")
     parser.add_argument("--classes", type=int, default=2, help="number of classes (default: 2)")
     options = parser.parse_args(arguments)
+    try:
+        require_extra("counting parameters and FLOPs", "train", "torch")
+    except UsageError as error:
+        parser.error(str(error))
+    import torch
+
+    from rtseg.models.registry import ARCHITECTURES, build, flops, parameters
+
     try:
         width, height = (int(side) for side in options.size.split("x"))
     except ValueError:

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from rtseg.errors import RtsegError
+from rtseg.errors import RtsegError, require_extra
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,10 +21,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     options = parser.parse_args(arguments)
 
-    from rtseg.training.fit import fit
-    from rtseg.training.recipe import Recipe
-
     try:
+        require_extra("training", "train", "torch", "albumentations", "safetensors", "yaml")
+        from rtseg.training.fit import fit
+        from rtseg.training.recipe import Recipe
+
         recipe = Recipe.load(options.recipe)
         if options.epochs is not None:
             recipe.epochs = options.epochs
