@@ -10,40 +10,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import parser, print_table, write_result
+from benchmarks.scoring import Labelled, Masks, class_table, drives, score
 from rtseg.cli.arguments import run, whole
 from rtseg.data.camvid import CamVid
-from rtseg.data.drive import HELD_OUT_FRAMES, Drive
-from rtseg.data.labels import ROAD, ClassTable, drive_table
+from rtseg.data.labels import ROAD
 from rtseg.engine import find_network, load
 from rtseg.errors import InputError
-from rtseg.evaluation import ConfusionMatrix
-from rtseg.spec import Spec
 from rtseg.video.images import pictures_of, read_kitti_road_truth
 
 PROG = "python -m benchmarks.accuracy"
-Masks = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-Labelled = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-
-
-def _table(spec: Spec) -> ClassTable:
-    return ClassTable(spec.classes, spec.palette)
-
-
-def _drives(spec: Spec) -> Iterator[Labelled]:
-    table = drive_table(_table(spec))
-    for seed, index in HELD_OUT_FRAMES:
-        frame, mask = Drive(960, 540, seed=seed).frame(index)
-        yield frame, table[mask]
 
 
 def _kitti(folder: Path) -> Iterator[Labelled]:
@@ -53,26 +37,6 @@ def _kitti(folder: Path) -> Iterator[Labelled]:
         if frame is None or truth is None:
             raise InputError(f"{file}: this picture or its truth in gt_image_2 cannot be read")
         yield frame.astype(np.uint8, copy=False), truth
-
-
-def _score(engines: dict[str, Masks], spec: Spec, frames: Iterable[Labelled]) -> dict[str, Any]:
-    matrices = {name: ConfusionMatrix(len(spec.classes)) for name in engines}
-    count = 0
-    for frame, truth in frames:
-        count += 1
-        small = cv2.resize(frame, (spec.width, spec.height)).astype(np.uint8, copy=False)[None]
-        for name, masks in engines.items():
-            mask = cv2.resize(masks(small)[0], truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
-            matrices[name].add(truth, mask.astype(np.uint8, copy=False))
-    return {
-        name: {
-            "frames": count,
-            "miou": matrix.miou,
-            "iou": dict(zip(spec.classes, map(float, matrix.iou), strict=True)),
-            "pixel_accuracy": matrix.pixel_accuracy,
-        }
-        for name, matrix in matrices.items()
-    }
 
 
 def _torch_masks(checkpoint: Path) -> Masks:
@@ -107,13 +71,13 @@ def _measure(options: argparse.Namespace, given: list[str]) -> int:
                 load(options.network, backend=backend, precision=precision)
             )
             engines[f"{backend} {engine.precision}"] = engine.infer
-        camvid = CamVid(options.camvid, "val", _table(spec))
+        camvid = CamVid(options.camvid, "val", class_table(spec))
         sets = {
-            "camvid_val": _score(engines, spec, (camvid[i] for i in range(len(camvid)))),
-            "held_out_drives": _score(engines, spec, _drives(spec)),
+            "camvid_val": score(engines, spec, (camvid[i] for i in range(len(camvid)))),
+            "held_out_drives": score(engines, spec, drives(spec)),
         }
         if options.kitti is not None and spec.classes == ROAD.names:
-            sets["kitti_road"] = _score(engines, spec, _kitti(options.kitti))
+            sets["kitti_road"] = score(engines, spec, _kitti(options.kitti))
         reference = next(iter(engines))
         chosen = np.linspace(0, len(camvid) - 1, min(options.frames, len(camvid))).astype(int)
         small = np.empty((len(chosen), spec.height, spec.width, 3), np.uint8)

@@ -8,9 +8,10 @@ rendered drive.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -46,39 +47,14 @@ def figures(
     }
 
 
-def _drives(count: int, table: Any) -> Iterator[tuple[Any, Any]]:
-    from rtseg.data.drive import HELD_OUT_FRAMES, Drive
-
-    drive: Drive | None = None
-    for seed, index in HELD_OUT_FRAMES[:count]:
-        if drive is None or drive.seed != seed:
-            drive = Drive(*PICTURE, seed=seed)
-        frame, mask = drive.frame(index)
-        yield frame, table[mask]
-
-
-def _score(engines: Mapping[str, Any], frames: Iterator[tuple[Any, Any]]) -> dict[str, Any]:
-    """Score every engine on the same frames, at the truth's own size."""
-    import cv2
-
-    from rtseg.evaluation import ConfusionMatrix
-
-    spec = next(iter(engines.values())).spec
-    matrices = {kind: ConfusionMatrix(len(spec.classes)) for kind in engines}
-    for frame, truth in frames:
-        small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
-        for kind, engine in engines.items():
-            mask = engine.infer(small[None])[0]
-            size = (truth.shape[1], truth.shape[0])
-            matrices[kind].add(truth, cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST))
-    names = [name.lower() for name in spec.classes]
+def _compared(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Of each kind's scores what is compared, road's IoU by itself."""
     found: dict[str, dict[str, Any]] = {}
-    for kind, matrix in matrices.items():
-        iou = [float(value) for value in matrix.iou]
-        found[kind] = {"miou": matrix.miou, "pixel_accuracy": matrix.pixel_accuracy}
-        if "road" in names:
-            found[kind]["road_iou"] = iou[names.index("road")]
-        found[kind]["iou"] = dict(zip(spec.classes, iou, strict=True))
+    for kind, values in scores.items():
+        found[kind] = {key: values[key] for key in ("miou", "pixel_accuracy")}
+        if "road" in values["iou"]:
+            found[kind]["road_iou"] = values["iou"]["road"]
+        found[kind]["iou"] = values["iou"]
     return found
 
 
@@ -89,9 +65,9 @@ def _measure(
     import numpy as np
 
     from benchmarks.frames import rendered
+    from benchmarks.scoring import class_table, drives, score
     from benchmarks.turns import stream
     from rtseg.data.camvid import CamVid
-    from rtseg.data.labels import CAMVID11, CAMVID11_VOID, ClassTable, merge_table
     from rtseg.engine import load
     from rtseg.engine.cache import EngineCache
     from rtseg.engine.export import export, load_checkpoint
@@ -99,8 +75,7 @@ def _measure(
     if not options.checkpoint.is_file():
         raise InputError(f"{options.checkpoint}: no such checkpoint: give --checkpoint")
     model, spec = load_checkpoint(options.checkpoint)
-    table = ClassTable(spec.classes, spec.palette)
-    val = CamVid(options.camvid, "val", table)
+    val = CamVid(options.camvid, "val", class_table(spec))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engines = {}
@@ -134,10 +109,11 @@ def _measure(
         for turn in turns.values():
             turn()
         samples = measuring.interleave(turns, options.rounds)
-        to_classes = merge_table(CAMVID11, table, CAMVID11_VOID)
+        infer = {kind: engine.infer for kind, engine in engines.items()}
+        some = itertools.islice(drives(spec), options.drives)
         accuracy = {
-            "camvid_val": _score(engines, (val[i] for i in range(len(val)))),
-            "held_out_drives": _score(engines, _drives(options.drives, to_classes)),
+            "camvid_val": _compared(score(infer, spec, (val[i] for i in range(len(val))))),
+            "held_out_drives": _compared(score(infer, spec, some)),
         }
         settings = {
             "checkpoint": options.checkpoint.name,
