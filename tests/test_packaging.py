@@ -32,7 +32,7 @@ def test_the_lowest_versions_are_those_that_are_tested() -> None:
     "arguments",
     [
         ["rtseg.models"],
-        ["rtseg.training", "road-unet", "--camvid", "x", "--encoder", "y", "--out", "z"],
+        ["rtseg.cli.train", "fit", "--config", "road-unet"],
         ["rtseg.cli.compile", "x.safetensors"],
     ],
     ids=lambda arguments: arguments[0],

@@ -1,4 +1,4 @@
-"""Whole-set mIoU, per-class IoU and pixel accuracy from one confusion matrix."""
+"""Whole-set IoU, Dice, precision, recall and accuracy from one confusion matrix."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class ConfusionMatrix:
 
     ``matrix`` is (classes, classes) int64: rows are the truth, columns the prediction. Scores are
     computed once from the sum, never averaged over images (Everingham et al. 2010, PASCAL VOC).
+    Scores are 0 to 1, and NaN where there is nothing to score.
     """
 
     def __init__(self, classes: int) -> None:
@@ -43,14 +44,71 @@ class ConfusionMatrix:
             raise ValueError(f"the prediction holds an index above {self.classes - 1}")
         self.matrix += counts[: self.classes, : self.classes]
 
+    @classmethod
+    def of(cls, counts: NDArray[np.integer]) -> ConfusionMatrix:
+        """Make a matrix of (classes, classes) counts, such as a sum over processes; it is copied.
+
+        ``ValueError`` for another shape or dtype, or a count below 0.
+        """
+        if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+            raise ValueError(f"a confusion matrix is square, not {counts.shape}")
+        if not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
+            raise ValueError("a confusion matrix holds whole numbers from 0 up")
+        matrix = cls(len(counts))
+        matrix.matrix += counts.astype(np.int64)
+        return matrix
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """The matrix itself, under the name that :meth:`of` has for it."""
+        return self.matrix
+
+    def merge(self, other: ConfusionMatrix) -> None:
+        """Add what another matrix has counted; ``ValueError`` where it has other classes."""
+        if self.classes != other.classes:
+            raise ValueError(f"{self.classes} and {other.classes} classes: not one set")
+        self.matrix += other.matrix
+
+    def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
+        total = ConfusionMatrix.of(self.matrix)
+        total.merge(other)
+        return total
+
+    @property
+    def _present(self) -> NDArray[np.bool_]:
+        """Whether a class occurs in the truth, (classes,)."""
+        present: NDArray[np.bool_] = self.matrix.sum(1) > 0
+        return present
+
+    def _share(self, total: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Divide the pixels that are right by ``total``, both (classes,); NaN where that is 0."""
+        scores: NDArray[np.float64] = np.full(self.classes, np.nan)
+        np.divide(np.diag(self.matrix), total, out=scores, where=total > 0)
+        return scores
+
+    def _mean(self, scores: NDArray[np.float64]) -> float:
+        present = self._present
+        return float(scores[present].mean()) if present.any() else float("nan")
+
     @property
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union a class, (classes,); NaN where neither side has the class."""
-        both = np.diag(self.matrix).astype(np.float64)
-        union = self.matrix.sum(0) + self.matrix.sum(1) - both
-        scores: NDArray[np.float64] = np.full(self.classes, np.nan)
-        np.divide(both, union, out=scores, where=union > 0)
-        return scores
+        return self._share(self.matrix.sum(0) + self.matrix.sum(1) - np.diag(self.matrix))
+
+    @property
+    def dice(self) -> NDArray[np.float64]:
+        """Dice coefficient, or F1, a class, (classes,); NaN where neither side has the class."""
+        return 2 * self._share(self.matrix.sum(0) + self.matrix.sum(1))
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Share of a class's predicted pixels that are right, (classes,); NaN where there is none."""
+        return self._share(self.matrix.sum(0))
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Share of a class's true pixels that are found, (classes,); NaN where there is none."""
+        return self._share(self.matrix.sum(1))
 
     @property
     def miou(self) -> float:
@@ -59,8 +117,25 @@ class ConfusionMatrix:
         A class that only the prediction has is left out of the mean, but its false pixels still
         count against the classes they were taken from.
         """
-        present = self.matrix.sum(1) > 0
-        return float(self.iou[present].mean()) if present.any() else float("nan")
+        return self._mean(self.iou)
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean Dice coefficient over the classes that occur in the truth, as in :attr:`miou`."""
+        return self._mean(self.dice)
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean recall over the classes that occur in the truth (Long et al. 2015)."""
+        return self._mean(self.recall)
+
+    @property
+    def frequency_weighted_iou(self) -> float:
+        """IoU weighted by the classes' true pixels (Long et al. 2015); NaN where there are none."""
+        present = self._present
+        if not present.any():
+            return float("nan")
+        return float(np.average(self.iou[present], weights=self.matrix.sum(1)[present]))
 
     @property
     def pixel_accuracy(self) -> float:

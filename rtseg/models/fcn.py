@@ -35,7 +35,8 @@ class FCN(nn.Module):
 
     ``stride`` is 32, 16 or 8 (FCN-32s, -16s, -8s); ``ValueError`` otherwise. As in the paper the
     score layers start at zero, the ×2 upsamplings start bilinear and are learned, and the last
-    upsampling, ×``stride``, stays bilinear. Encoder sizes are multiples of 32, so nothing is cropped.
+    upsampling, ×``stride``, stays bilinear. Sizes are multiples of ``stride``; where one is no multiple
+    of 32 an upsampling makes a row or column too many, which is cropped, as in the paper.
     """
 
     size_divisor = 32
@@ -67,10 +68,14 @@ class FCN(nn.Module):
         self.upsample = _upsample(classes, stride, False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised RGB (N, 3, H, W) to logits (N, classes, H, W); H, W multiples of 32."""
+        """Map normalised RGB (N, 3, H, W) to logits (N, classes, H, W)."""
         maps = self.encoder(x)
         scores: Tensor = self.scores[0](self.dropout(maps.pop()))
         for score, upsample2 in zip(list(self.scores)[1:], self.upsample2, strict=True):
-            scores = upsample2(scores) + score(maps.pop())
+            finer = score(maps.pop())
+            scores = upsample2(scores)
+            if scores.shape[-2:] != finer.shape[-2:]:
+                scores = scores[..., : finer.shape[-2], : finer.shape[-1]]
+            scores = scores + finer
         logits: Tensor = self.upsample(scores)
         return logits

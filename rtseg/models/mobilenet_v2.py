@@ -19,6 +19,8 @@ _STAGES = (
 )
 # The last block of each stride, 2 to 32: the block whose output is a skip connection.
 _TAPS = (1, 3, 6, 13, 17)
+# The block after it, whose expansion is still at that stride and six times as wide.
+_EXPANDED_TAPS = (2, 4, 7, 14)
 
 
 def _divisible(channels: float, divisor: int = 8) -> int:
@@ -58,6 +60,13 @@ class InvertedResidual(nn.Module):
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         y: Tensor = self.conv(x)
         return x + y if self.residual else y
+
+    def with_expansion(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the expansion (N, inputs × t, H, W) beside what :meth:`forward` returns."""
+        y = expansion = self.conv[0](x)
+        for layer in list(self.conv)[1:]:
+            y = layer(y)
+        return expansion, x + y if self.residual else y
 
 
 def _features(width: float) -> list[nn.Module]:
@@ -105,27 +114,37 @@ class MobileNetV2Encoder(nn.Module):
 
     ``channels`` and ``strides`` describe the maps that :meth:`forward` returns. With ``head`` the
     classifier's last 1×1 convolution (to 1280 channels, ``features.18``) is kept on the deepest map.
+    With ``expanded`` the maps of strides 2 to 16 are taken inside the next block, after its expansion,
+    as SSDLite takes them (section 6.2 of the paper): six times the channels, computed anyway.
     """
 
     strides = (2, 4, 8, 16, 32)
 
-    def __init__(self, width: float = 1.0, head: bool = False) -> None:
+    def __init__(self, width: float = 1.0, head: bool = False, expanded: bool = False) -> None:
         super().__init__()
         layers = _features(width)
         self.channels = tuple(_divisible(c * width) for c in (16, 24, 32, 96, 320))
+        if expanded:
+            self.channels = (*(6 * c for c in self.channels[:-1]), self.channels[-1])
         if head:
             last = _divisible(1280 * max(1.0, width))
             layers.append(_conv_bn_relu6(self.channels[-1], last, 1, 1, 1))
             self.channels = (*self.channels[:-1], last)
         self.features = nn.Sequential(*layers)
-        self._taps = (*_TAPS[:-1], len(layers) - 1)
+        self._expanded_taps = _EXPANDED_TAPS if expanded else ()
+        self._taps = (len(layers) - 1,) if expanded else (*_TAPS[:-1], len(layers) - 1)
         _initialise(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Map (N, 3, H, W) to maps of strides 2, 4, 8, 16, 32; H and W are multiples of 32."""
+        """Map (N, 3, H, W) to maps of strides 2, 4, 8, 16 and 32, odd sizes rounded up."""
         maps = []
         for i, layer in enumerate(self.features):
-            x = layer(x)
+            if i in self._expanded_taps:
+                assert isinstance(layer, InvertedResidual)
+                expansion, x = layer.with_expansion(x)
+                maps.append(expansion)
+            else:
+                x = layer(x)
             if i in self._taps:
                 maps.append(x)
         return maps

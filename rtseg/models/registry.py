@@ -28,8 +28,9 @@ def _unet_mobilenetv2(classes: int, width: float = 1.0, **options: Any) -> nn.Mo
 
 
 def _fcn_mobilenetv2(stride: int) -> Callable[..., nn.Module]:
-    def fcn(classes: int, width: float = 1.0, **options: Any) -> nn.Module:
-        return FCN(classes, MobileNetV2Encoder(width, head=True), stride, **options)
+    def fcn(classes: int, width: float = 1.0, expanded: bool = False, **options: Any) -> nn.Module:
+        encoder = MobileNetV2Encoder(width, head=True, expanded=expanded)
+        return FCN(classes, encoder, stride, **options)
 
     return fcn
 

@@ -40,7 +40,33 @@ class DecoderBlock(nn.Module):
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """Map (N, inputs, H, W) and (N, skip, 2 H, 2 W) to (N, outputs, 2 H, 2 W)."""
         x = F.interpolate(self.narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-        y: Tensor = self.block(x if skip is None else torch.cat((x, skip), 1))
+        if skip is not None:
+            if x.shape[-2:] != skip.shape[-2:]:  # of an odd size: a row or column too many
+                x = x[..., : skip.shape[-2], : skip.shape[-1]]
+            x = torch.cat((x, skip), 1)
+        y: Tensor = self.block(x)
+        return y
+
+
+class GlobalContext(nn.Module):
+    """Add to every place what the whole picture says: pooled, two 1×1 convolutions, added.
+
+    As the context blocks of BiSeNet (Yu et al. 2018, arXiv:1808.00897) and GCNet (Cao et al. 2019,
+    arXiv:1904.11492); it starts as the identity.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(channels, hidden, 1)
+        self.widen = nn.Conv2d(hidden, channels, 1)
+        nn.init.zeros_(self.widen.weight)
+        assert self.widen.bias is not None
+        nn.init.zeros_(self.widen.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, H, W) to the same shape."""
+        pooled = F.relu6(self.narrow(F.adaptive_avg_pool2d(x, 1)))
+        y: Tensor = x + self.widen(pooled)
         return y
 
 
@@ -49,7 +75,8 @@ class UNet(nn.Module):
 
     ``widths`` are the decoder's channels from stride 16 downwards; ``logits_stride`` (16, 8, 4, 2 or
     1) says where the logits are made, and must have a width for every step down to it.
-    ``ValueError`` otherwise.
+    ``ValueError`` otherwise. With ``context`` the deepest map gets a :class:`GlobalContext` of so many
+    hidden channels.
     """
 
     size_divisor = 32
@@ -61,6 +88,7 @@ class UNet(nn.Module):
         widths: Sequence[int] = (128, 64, 32, 16),
         logits_stride: int = 2,
         dropout: float = 0.0,
+        context: int = 0,
     ) -> None:
         super().__init__()
         if logits_stride not in (1, 2, 4, 8, 16):
@@ -75,6 +103,7 @@ class UNet(nn.Module):
         self.encoder = encoder
         skips = (*encoder.channels[-2::-1], 0)
         inputs = encoder.channels[-1]
+        self.context = GlobalContext(inputs, context) if context else nn.Identity()
         blocks = []
         for skip, width in zip(skips, widths, strict=False):
             blocks.append(DecoderBlock(inputs, skip, width))
@@ -86,7 +115,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised RGB (N, 3, H, W) to logits (N, classes, H / stride, W / stride)."""
         maps = self.encoder(x)
-        x = maps.pop()
+        x = self.context(maps.pop())
         for block in self.decoder:
             x = block(x, maps.pop() if maps else None)
         logits: Tensor = self.classifier(self.dropout(x))

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.data.kitti_road import read_kitti_road_truth
 from rtseg.data.labels import ROAD, VOID, ClassTable, covers, merge_table
 from rtseg.errors import InputError
 from rtseg.video.frame import LiveFrame, now
@@ -50,24 +51,6 @@ def pictures_of(folder: Path) -> list[Path]:
         f"{folder}: no pictures in this folder, nor in a KITTI layout below it "
         "(image_02/data, image_2, image_0)"
     )
-
-
-def read_kitti_road_truth(picture: Path) -> NDArray[np.uint8] | None:
-    """Return KITTI road's true mask of a picture: 1 road, 0 not, VOID invalid; None if it has none.
-
-    ``image_2/um_000000.png`` has its truth in ``gt_image_2/um_road_000000.png``, where blue is road
-    and red is valid (the devkit's definition).
-    """
-    folder = picture.parent.parent / "gt_image_2"
-    if picture.parent.name != "image_2" or "_" not in picture.stem or not folder.is_dir():
-        return None
-    category, number = picture.stem.rsplit("_", 1)
-    colours = cv2.imread(str(folder / f"{category}_road_{number}.png"), cv2.IMREAD_COLOR)
-    if colours is None:
-        return None
-    truth = np.where(colours[..., 0] > 0, np.uint8(1), np.uint8(0))
-    truth[colours[..., 2] == 0] = VOID
-    return truth
 
 
 class ImageSource(Source):
