@@ -151,6 +151,8 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         for pattern in (
             ".*args parameter is intended to run.*",
+            ".*deprecated in v4.49.*",
+            ".*JSONARGPARSE_DEPRECATION_WARNINGS.*",
             ".*does not have many workers.*",
             ".*number of training batches.*logging interval.*",
             ".*Checkpoint directory.*exists and is not empty.*",

@@ -179,7 +179,11 @@ class RoadScenes(L.LightningDataModule):
         )  # fmt: skip
         dataset = TrainingSamples(sources, self._augmentation, self._on_corrupt, self._cache)
         loader: Any = DataLoader(  # of samples, which it collates to batches
-            dataset, self.batch, sampler=order, collate_fn=collate, **self._loader(self._workers)
+            dataset,
+            batch_size=self.batch,
+            sampler=order,
+            collate_fn=collate,
+            **self._loader(self._workers),
         )
         return cast(DataLoader[Batch], loader)
 
@@ -187,7 +191,7 @@ class RoadScenes(L.LightningDataModule):
         rank, ranks = self._ranks()
         pictures = ScoredPictures(self.sources(part), self.size, rank=rank, ranks=ranks)
         loader = self._loader(min(self._workers, 1))
-        return DataLoader(pictures, 1, collate_fn=only, **loader)
+        return DataLoader(pictures, batch_size=1, collate_fn=only, **loader)
 
     def val_dataloader(self) -> DataLoader[Scored]:
         """Return the validation pictures, one at a time."""
@@ -204,7 +208,7 @@ class RoadScenes(L.LightningDataModule):
         source = UnlabelledPictures(self._predict, self.classes)
         rank, ranks = self._ranks()
         pictures = ScoredPictures([source], self.size, rank=rank, ranks=ranks)
-        return DataLoader(pictures, 1, collate_fn=only, **self._loader(0))
+        return DataLoader(pictures, batch_size=1, collate_fn=only, **self._loader(0))
 
     def frequencies(self) -> list[float]:
         """Return each class's share of the labelled pixels of the training sources, as mixed.
@@ -215,8 +219,9 @@ class RoadScenes(L.LightningDataModule):
         for source, weight in zip(self.sources("train"), self._weights(), strict=True):
             count = min(len(source), 64) if getattr(source, "endless", False) else len(source)
             seen = np.zeros(256, np.int64)
+            drives = chance(self.seed, "frequencies") >> 20 << 20  # the same few for all frames
             for i in range(count):
-                mask = source.read(i, chance(self.seed, "frequencies", i))[1]
+                mask = source.read(i, drives | i)[1]
                 seen += np.bincount(mask.ravel(), minlength=256)
             known = seen[: len(total)]
             if known.sum():

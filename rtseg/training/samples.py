@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rtseg.data.dataset import LabelledImages
-from rtseg.errors import InputError
+from rtseg.errors import InputError, UsageError
 from rtseg.training.chance import chance
 from rtseg.training.mixture import Draw
 
@@ -80,7 +80,11 @@ class TrainingSamples(Dataset[Sample]):
                 count = len(self._sources[draw.source])
                 draw = draw._replace(picture=chance(draw.chance, attempt) % count)
                 continue
-            picture, target = self._augment(frame, mask, draw.chance)
+            try:
+                picture, target = self._augment(frame, mask, draw.chance)
+            except UsageError as error:  # the recipe crops more than this picture has, say
+                sample.failure = f"{self._sources[draw.source].name(draw.picture)}: {error}"
+                return sample
             sample.picture = torch.from_numpy(picture)
             sample.target = torch.from_numpy(target).long()
             return sample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ class History(L.Callback):
             best = max((r for r in self.rows if "val_miou" in r), key=lambda r: r["val_miou"])
             text += f"  val mIoU {row['val_miou']:.4f}"
             text += f" (best {best['val_miou']:.4f}, epoch {best['epoch']:.0f})"
-        left = (epochs - row["epoch"]) * sum(r["seconds"] for r in self.rows) / len(self.rows)
+        recent = statistics.median(r["seconds"] for r in self.rows[-10:])
+        left = (epochs - row["epoch"]) * recent
         text += f"  {row['seconds']:.1f} s, {100 * row['waited_for_data']:.0f} % waiting for data"
         return text + (f"  {duration(left)} left" if left > 0 else "")
 
