@@ -1,1 +1,1 @@
-"""The zoo: the published network files (ONNX)."""
+"""The zoo: the published network files (ONNX), and weights to begin a training from."""

@@ -28,6 +28,7 @@ from train_command import (  # noqa: E402
 )  # fmt: skip
 
 from rtseg.engine.export import load_checkpoint  # noqa: E402
+from rtseg.training.recipes import published  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -224,3 +225,13 @@ def test_a_checkpoint_of_another_network_is_refused(
     assert err.count("\n") == 1
     assert "unet-mobilenetv2" in err
     assert "fcn8s-mobilenetv2" in err
+
+
+@pytest.mark.parametrize("recipe", [name for name in published() if "/" not in name])
+def test_every_published_recipe_is_valid(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from rtseg.cli.train import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--config", recipe, "--print_config"])
+    assert stopped.value.code == 0
+    assert "architecture:" in capsys.readouterr().out

@@ -9,9 +9,10 @@ from rtseg.errors import UsageError
 
 
 def published() -> list[str]:
-    """Return the names of the installed recipes."""
+    """Return the names of the installed recipes; those in a folder have its name in front."""
     folder = Path(str(resources.files("rtseg.recipes")))
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    found = (path.relative_to(folder) for path in folder.rglob("*.yaml"))
+    return sorted(path.with_suffix("").as_posix() for path in found)
 
 
 def find_recipe(name: str) -> Path:
