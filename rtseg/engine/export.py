@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from rtseg import spec as specification
 from rtseg.atomic import require_writable, write_atomically
+from rtseg.engine.cropping import CROP, crop_to_skips
 from rtseg.errors import InputError, NetworkError
 from rtseg.models import build
 from rtseg.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
@@ -143,12 +144,15 @@ def export(
 ) -> Spec:
     """Write ``model`` as a network file at ``path``; returns the spec that is in it.
 
-    The graph holds no arithmetic on shapes. Where no node of it knows the frame's size either, the
-    file is good for any: batch, height and width are symbolic (``batch``, ``height``, ``width``) for
-    every backend to fix. Otherwise the spec says ``fixed_size``. With ``half`` the weights and the
-    arithmetic are FP16. The file appears whole or not at all. ``NetworkError`` if the exported
-    graph needs more than one file or another opset, or breaks the contract; ``OutputError`` if the
-    file cannot be written.
+    Where no node of the graph knows the frame's size, the file is good for any: batch, height and
+    width are symbolic (``batch``, ``height``, ``width``) for every backend to fix. Otherwise the spec
+    says ``fixed_size``. The only shapes in the graph are those of skip connections to which an
+    upsampled map is cropped (:func:`rtseg.engine.cropping.crop_to_skips`); backends fold them away.
+
+    With ``half`` the weights and the arithmetic are FP16. The file appears whole or not at all.
+    ``NetworkError`` if the exported graph needs more than one file or another opset, or breaks the
+    contract, or cannot take the sizes that the spec promises; ``OutputError`` if the file cannot be
+    written.
     """
     path = Path(path)
     contract = Contract(model, full_size=full_size).eval()
@@ -170,7 +174,11 @@ def export(
     except ValueError as error:
         raise NetworkError(f"{path}: cannot be made with this spec: {error}") from error
     require_writable(path)  # before the long work
-    example = torch.zeros((1, spec.height, spec.width, 3), dtype=torch.uint8)
+    height, width = spec.height, spec.width
+    crops = spec.size_divisor < 32
+    if crops:
+        height, width = 32 + spec.size_divisor, 64 + spec.size_divisor  # every skip's size is odd
+    example = torch.zeros((1, height, width, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         level = logging.root.manager.disable
@@ -192,8 +200,12 @@ def export(
     opset = next(o.version for o in proto.opset_import if o.domain == "")
     if opset != OPSET:
         raise NetworkError(f"{path}: the exporter made opset {opset}, not {OPSET}")
+    if crops:
+        crop_to_skips(proto.graph)
     if all(map(_any_size, proto.graph.node)):
         _name_dimensions(proto, spec)
+    elif crops:
+        raise NetworkError(f"{path}: the graph knows its size, but the model's divisor is below 32")
     else:
         spec = replace(spec, fixed_size=True)
     _strip(proto)
@@ -212,13 +224,15 @@ def _any_size(node: onnx.NodeProto) -> bool:
     """Whether a node does the same for frames of any size: nothing in it is a shape."""
     if node.op_type == "Resize":
         return len(node.input) < 4 or not node.input[3]  # by scales, not to sizes
+    if node.op_type in ("Shape", "Slice"):
+        return node.name.startswith(CROP)
     return node.op_type in _ANY_SIZE
 
 
 def _name_dimensions(proto: onnx.ModelProto, spec: Spec) -> None:
     """Make the outer dimensions symbolic, with names that a person and a runtime can use.
 
-    Tracing with symbolic shapes gives the same file, in five times the time.
+    Tracing with symbolic shapes gives the like of it, in five times the time.
     """
     names = {"frames": ["batch", "height", "width"], "masks": ["batch", "height", "width"]}
     if spec.mask_stride > 1:

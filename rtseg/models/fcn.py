@@ -16,31 +16,25 @@ def bilinear_kernel(factor: int) -> Tensor:
     return torch.outer(ramp, ramp)
 
 
-def _upsample(classes: int, factor: int, learned: bool) -> nn.ConvTranspose2d:
-    """A transposed convolution that starts as bilinear upsampling; fixed ones work class by class."""
-    layer = nn.ConvTranspose2d(
-        classes, classes, 2 * factor, factor, factor // 2,
-        bias=False, groups=1 if learned else classes,
-    )  # fmt: skip
+def _upsample2(classes: int) -> nn.ConvTranspose2d:
+    """A learned transposed convolution, ×2, that starts as bilinear upsampling, class by class."""
+    layer = nn.ConvTranspose2d(classes, classes, 4, 2, 1, bias=False)
     with torch.no_grad():
         layer.weight.zero_()
         for c in range(classes):
-            layer.weight[c, c if learned else 0] = bilinear_kernel(factor)
-    layer.weight.requires_grad_(learned)
+            layer.weight[c, c] = bilinear_kernel(2)
     return layer
 
 
 class FCN(nn.Module):
-    """Score layers at strides 32, 16 and 8, joined from deep to shallow; logits at full size.
+    """Score layers at strides 32, 16 and 8, joined from deep to shallow.
 
     ``stride`` is 32, 16 or 8 (FCN-32s, -16s, -8s); ``ValueError`` otherwise. As in the paper the
-    score layers start at zero, the ×2 upsamplings start bilinear and are learned, and the last
-    upsampling, ×``stride``, stays bilinear. Sizes are multiples of ``stride``; where one is no multiple
-    of 32 an upsampling makes a row or column too many, which is cropped, as in the paper.
+    score layers start at zero, and the ×2 upsamplings start bilinear and are learned. The paper's
+    last upsampling, ×``stride``, stays bilinear: it is left to the loss and to the contract, as every
+    network's here, and costs less there. Sizes are multiples of ``size_divisor``; where one is no
+    multiple of 32 an upsampling makes a row or column too many, which is cropped, as in the paper.
     """
-
-    size_divisor = 32
-    logits_stride = 1
 
     def __init__(
         self,
@@ -53,6 +47,9 @@ class FCN(nn.Module):
         if stride not in (8, 16, 32):
             raise ValueError(f"FCN's stride is {stride}: one of 8, 16, 32")
         self.classes = classes
+        self.logits_stride = stride
+        # VGG's pooling rounds down: what it leaves out no upsampling brings back.
+        self.size_divisor = 32 if isinstance(encoder, VGG16Encoder) else stride
         self.encoder = encoder
         self.dropout = nn.Dropout2d(dropout)
         depth = (32, 16, 8).index(stride) + 1
@@ -64,18 +61,13 @@ class FCN(nn.Module):
             assert score.bias is not None
             nn.init.zeros_(score.weight)
             nn.init.zeros_(score.bias)
-        self.upsample2 = nn.ModuleList(_upsample(classes, 2, True) for _ in range(depth - 1))
-        self.upsample = _upsample(classes, stride, False)
+        self.upsample2 = nn.ModuleList(_upsample2(classes) for _ in range(depth - 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised RGB (N, 3, H, W) to logits (N, classes, H, W)."""
+        """Map normalised RGB (N, 3, H, W) to logits (N, classes, H / stride, W / stride)."""
         maps = self.encoder(x)
         scores: Tensor = self.scores[0](self.dropout(maps.pop()))
         for score, upsample2 in zip(list(self.scores)[1:], self.upsample2, strict=True):
             finer = score(maps.pop())
-            scores = upsample2(scores)
-            if scores.shape[-2:] != finer.shape[-2:]:
-                scores = scores[..., : finer.shape[-2], : finer.shape[-1]]
-            scores = scores + finer
-        logits: Tensor = self.upsample(scores)
-        return logits
+            scores = upsample2(scores)[..., : finer.shape[-2], : finer.shape[-1]] + finer
+        return scores

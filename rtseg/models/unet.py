@@ -41,9 +41,8 @@ class DecoderBlock(nn.Module):
         """Map (N, inputs, H, W) and (N, skip, 2 H, 2 W) to (N, outputs, 2 H, 2 W)."""
         x = F.interpolate(self.narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
         if skip is not None:
-            if x.shape[-2:] != skip.shape[-2:]:  # of an odd size: a row or column too many
-                x = x[..., : skip.shape[-2], : skip.shape[-1]]
-            x = torch.cat((x, skip), 1)
+            # Where the skip's size is odd there is a row or column too many.
+            x = torch.cat((x[..., : skip.shape[-2], : skip.shape[-1]], skip), 1)
         y: Tensor = self.block(x)
         return y
 
@@ -79,8 +78,6 @@ class UNet(nn.Module):
     hidden channels.
     """
 
-    size_divisor = 32
-
     def __init__(
         self,
         classes: int,
@@ -100,6 +97,7 @@ class UNet(nn.Module):
             )
         self.classes = classes
         self.logits_stride = logits_stride
+        self.size_divisor = max(2, logits_stride)
         self.encoder = encoder
         skips = (*encoder.channels[-2::-1], 0)
         inputs = encoder.channels[-1]
