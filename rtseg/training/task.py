@@ -283,6 +283,7 @@ class SegmentationTask(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say which network the weights belong to."""
         checkpoint["rtseg"] = dict(self.description)
+        checkpoint["planned_steps"] = self._planned_steps()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another network; ``InputError`` says what differs."""
@@ -295,6 +296,18 @@ class SegmentationTask(L.LightningModule):
                     f"the checkpoint is of another network: its {key} is {saved.get(key)},"
                     f" the recipe's is {self.description[key]}"
                 )
+        now = self._planned_steps()
+        planned = checkpoint.get("planned_steps", now)
+        if self.trainer.state.fn == "fit" and planned != now:
+            raise UsageError(
+                f"the training to resume was planned for {planned} steps, now {now}: a {self._schedule['name']} schedule cannot be stretched;"
+                " begin another training with model.start: FILE.safetensors"
+            )
+
+    def _planned_steps(self) -> int | None:
+        """Return the steps over which the schedule is laid out, or None where it has no end."""
+        laid_out = self._schedule.get("name") in ("one-cycle", "poly")
+        return self._steps() if laid_out and self.trainer.state.fn == "fit" else None
 
 
 def state_of_network(state: dict[str, Tensor]) -> dict[str, Tensor]:
