@@ -23,7 +23,7 @@ from rtseg.training.distillation import Teacher
 from rtseg.training.losses import build_loss
 from rtseg.training.optimisation import build_optimizer, build_schedule
 from rtseg.training.samples import Batch, Scored
-from rtseg.training.weights import load_encoder, load_start
+from rtseg.training.weights import load_encoder, load_start, require_same_network
 
 Frozen = Literal["encoder", "batch-norm"]
 
@@ -286,22 +286,15 @@ class SegmentationTask(L.LightningModule):
         checkpoint["planned_steps"] = self._planned_steps()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another network; ``InputError`` says what differs."""
-        saved = checkpoint.get("rtseg")
-        if not isinstance(saved, dict):
-            raise InputError("the checkpoint was not written by rtseg-train")
-        for key in ("architecture", "options", "classes"):
-            if saved.get(key) != self.description[key]:
-                raise InputError(
-                    f"the checkpoint is of another network: its {key} is {saved.get(key)},"
-                    f" the recipe's is {self.description[key]}"
-                )
+        """Refuse a checkpoint of another network, or of a schedule of another length."""
+        require_same_network(checkpoint.get("rtseg"), self.description)
         now = self._planned_steps()
         planned = checkpoint.get("planned_steps", now)
         if self.trainer.state.fn == "fit" and planned != now:
             raise UsageError(
-                f"the training to resume was planned for {planned} steps, now {now}: a {self._schedule['name']} schedule cannot be stretched;"
-                " begin another training with model.start: FILE.safetensors"
+                f"the training to resume was planned for {planned} steps, now {now}: a"
+                f" {self._schedule['name']} schedule cannot be stretched; begin another training with"
+                " model.start: FILE.safetensors"
             )
 
     def _planned_steps(self) -> int | None:

@@ -111,3 +111,15 @@ def require_free(folder: Path) -> None:
             f"{folder} already holds a training: resume it with --ckpt_path last, or choose another"
             " folder with --trainer.default_root_dir"
         )
+
+
+def require_same_network(saved: object, own: Mapping[str, Any]) -> None:
+    """Check that a checkpoint's description is of this network; ``InputError`` says what differs."""
+    if not isinstance(saved, dict):
+        raise InputError("the checkpoint was not written by rtseg-train")
+    for key in ("architecture", "options", "classes"):
+        if saved.get(key) != own[key]:
+            raise InputError(
+                f"the checkpoint is of another network: its {key} is {saved.get(key)},"
+                f" the recipe's is {own[key]}"
+            )
