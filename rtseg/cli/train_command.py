@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no call home on import
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of what Lightning calls
 
 import cv2
 import torch
@@ -151,8 +152,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         for pattern in (
             ".*args parameter is intended to run.*",
-            ".*deprecated in v4.49.*",
-            ".*JSONARGPARSE_DEPRECATION_WARNINGS.*",
             ".*does not have many workers.*",
             ".*number of training batches.*logging interval.*",
             ".*Checkpoint directory.*exists and is not empty.*",
