@@ -63,6 +63,12 @@ class Cli(LightningCLI):
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
 
+    def before_instantiate_classes(self) -> None:
+        """Ask for no weights to begin from where nothing is trained."""
+        if self.subcommand != "fit":
+            for key in ("encoder_weights", "start", "teacher"):
+                self.config[self.subcommand][f"model.{key}"] = None
+
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the trainer with a logger and callbacks that write to the run's folder."""
         config = self._get(self.config_init, "trainer")

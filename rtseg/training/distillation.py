@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rtseg.data.labels import ClassTable, merge_table
 from rtseg.engine.export import load_checkpoint
 from rtseg.errors import UsageError
 from rtseg.training.weights import find_weights
@@ -17,11 +18,14 @@ from rtseg.training.weights import find_weights
 class Teacher:
     """A trained network and how much its opinion counts (Hinton et al. 2015, arXiv:1503.02531).
 
-    Declared in a recipe as ``teacher: {checkpoint: FILE, factor: 1.0, temperature: 1.0}``. It is no
-    ``nn.Module``, so that it is neither trained, nor averaged, nor saved with the student.
+    Declared in a recipe as ``teacher: {checkpoint: FILE, factor: 1.0, temperature: 1.0}``. It may
+    know more classes than the student: their probabilities are added up where the student has one
+    class for several, by name, and ``background`` for all that it does not name.
+
+    It is no ``nn.Module``, so that it is neither trained, nor averaged, nor saved with the student.
     """
 
-    def __init__(self, declared: Mapping[str, Any], classes: tuple[str, ...]) -> None:
+    def __init__(self, declared: Mapping[str, Any], classes: ClassTable) -> None:
         known = {"checkpoint": "", "factor": 1.0, "temperature": 1.0}
         for key in declared:
             if key not in known:
@@ -36,11 +40,14 @@ class Teacher:
         self.factor = float(values["factor"])
         self.temperature = float(values["temperature"])
         network, spec = load_checkpoint(find_weights(values["checkpoint"]))
-        if spec.classes != classes:
+        own = ClassTable(spec.classes, spec.palette)
+        table = merge_table(own, classes, None)[: len(own.names)].tolist()
+        if sorted(set(table)) != list(range(len(classes.names))):
             raise UsageError(
                 f"model.teacher.checkpoint: {values['checkpoint']} knows the classes"
-                f" {', '.join(spec.classes)}; the recipe's are {', '.join(classes)}"
+                f" {', '.join(own.names)}; the recipe's are {', '.join(classes.names)}"
             )
+        self._parts = [[i for i, c in enumerate(table) if c == k] for k in range(max(table) + 1)]
         self.network: Any = network.requires_grad_(False)
 
     def __deepcopy__(self, _: object) -> Teacher:
@@ -50,11 +57,18 @@ class Teacher:
         """Move the network to ``device``."""
         self.network.to(device)
 
+    def _merged(self, log_probabilities: Tensor) -> Tensor:
+        """Add the probabilities of the classes up to the student's."""
+        if all(len(part) == 1 for part in self._parts):
+            return log_probabilities[:, [part[0] for part in self._parts]]
+        parts = [log_probabilities[:, part].logsumexp(1) for part in self._parts]
+        return torch.stack(parts, 1)
+
     def loss(self, pictures: Tensor, logits: Tensor) -> Tensor:
         """Return ``factor`` × T² × KL(teacher ‖ student), averaged over pixels.
 
-        ``pictures`` (N, 3, H, W) normalised; ``logits`` the student's, at any stride. The opinions
-        are compared at the finer of the two strides' sizes that the student has.
+        ``pictures`` (N, 3, H, W) normalised; ``logits`` the student's, at whose stride the opinions
+        are compared.
         """
         with torch.no_grad():
             opinion = self.network(pictures).float()
@@ -63,6 +77,6 @@ class Teacher:
                 opinion, logits.shape[-2:], mode="bilinear", align_corners=False
             )
         student = (logits.float() / self.temperature).log_softmax(1)
-        teacher = (opinion / self.temperature).log_softmax(1)
+        teacher = self._merged((opinion / self.temperature).log_softmax(1))
         divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1).mean()
         return self.factor * self.temperature**2 * divergence

@@ -109,7 +109,7 @@ class SegmentationTask(L.LightningModule):
         self._schedule = schedule or {"name": "constant"}
         self._rates = (learning_rate, encoder_factor, weight_decay)
         self._seed = seed
-        self._teacher = Teacher(teacher, self.table.names) if teacher else None
+        self._teacher = Teacher(teacher, self.table) if teacher else None
         self.confusion = ConfusionMatrix(len(self.table.names))
         self._boundary: BoundaryF1 | None = None
         self._val_loss = [0.0, 0.0]
