@@ -1,4 +1,4 @@
-"""Write the tables of measured results in the README and the model card from the result files.
+"""Write the tables of measured results in the documents from the result files.
 
 Nothing is typed in by hand: the tests hold both to what this gives.
 """
@@ -129,9 +129,53 @@ def _loop(folder: Path) -> list[str]:
     return [*lines, "", *(_source(result) + "\n" for result in (live, startup, memory))]
 
 
+def _architectures(folder: Path) -> list[str]:
+    if not (folder / "architectures.json").exists():
+        return ["Not measured yet: `python -m benchmarks.architectures` trains and measures."]
+    result = _read(folder, "architectures")
+    figures, settings = result["figures"], result["settings"]
+    rows = figures["architectures"]
+    width, height = settings["size"]
+    head = (
+        "architecture", "mIoU", "pixel accuracy", "FPS", "FPS, times the first", "parameters, M",
+        "GFLOP", "logits' stride", "training, min",
+    )  # fmt: skip
+    lines = [
+        f"**CamVid val**, {len(settings['classes'])} classes, {settings['camvid_val_frames']} "
+        f"frames, {width}×{height}, on {settings['engine']['backend']}:",
+        "",
+        f"| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
+    ]
+    for row in sorted(rows.values(), key=lambda r: -r["miou"]):
+        # The bases are times a frame, so that the ratio of the first's to another's is of FPS.
+        cells = (
+            row["label"], f"{row['miou']:.4f}", f"{row['pixel_accuracy']:.4f}",
+            f"{row['fps']:.1f}", f"{row['fps_to_reference']['of_medians']:.2f}",
+            f"{row['parameters'] / 1e6:.2f}", f"{row['flop'] / 1e9:.2f}",
+            str(row["logits_stride"]), f"{row['training_seconds'] / 60:.0f}",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    first = rows[figures["reference"]]
+    where = "; ".join(sorted({row["trained_on"] for row in rows.values()}))
+    note = (
+        f"The first is {first['label']}. Each was trained once, {first['epochs']} epochs, on {where}; "
+        "the minutes have the validations in them. The speeds are medians of "
+        f"{figures['quiet']['rounds']} rounds, {figures['quiet']['quiet_rounds']} of them quiet."
+    )
+    best = ", ".join(
+        f"{rows[name]['label']} ({rows[name]['fps']:.0f} FPS, {rows[name]['miou']:.3f})"
+        for name in figures["front"]
+    )
+    choose = f"No other is both as fast and as accurate as any of these: {best}."
+    plot = "![Frames a second against mIoU](architectures.png)"
+    return [*lines, "", note, "", choose, "", plot, "", _source(result)]
+
+
 DOCUMENTS = {
     Path("README.md"): (_peers, _accuracy, _loop),
     Path("train/road-unet.md"): (_accuracy,),
+    Path("docs/architectures.md"): (_architectures,),
 }
 """Which tables each document has between its marks."""
 
@@ -162,7 +206,7 @@ def _write(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    p = Parser(PROG, "Write the tables in the README and the model card from the result files.")
+    p = Parser(PROG, "Write the tables in the documents from the result files.")
     p.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="the repository")
     p.add_argument("--results", type=Path, default=Path("benchmarks/results"), metavar="DIR")
     options = p.parse_args(arguments)

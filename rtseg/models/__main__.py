@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: list[str] | None = None) -> int:
     """Print a table; returns the exit status."""
     parser = _Parser(prog="python -m rtseg.models", description=__doc__)
-    parser.add_argument("architecture", nargs="*", help="names (default: all)")
+    parser.add_argument("architecture", nargs="*", help="names (default: all of rtseg's own)")
     parser.add_argument("--size", default="512x256", metavar="WxH", help="default: 512x256")
     parser.add_argument("--classes", type=int, default=2, help="number of classes (default: 2)")
     options = parser.parse_args(arguments)
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
     import torch
 
-    from rtseg.models.registry import ARCHITECTURES, build, flops, parameters
+    from rtseg.models.registry import ARCHITECTURES, WITH_EXTRAS, build, flops, parameters
 
     try:
         width, height = (int(side) for side in options.size.split("x"))
@@ -41,16 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
     if options.classes < 1:
         parser.error(f"--classes {options.classes}: at least 1")
     for name in options.architecture:
-        if name not in ARCHITECTURES:
-            parser.error(f"unknown architecture {name!r}: one of {', '.join(ARCHITECTURES)}")
+        if name not in WITH_EXTRAS:
+            parser.error(f"unknown architecture {name!r}: one of {', '.join(WITH_EXTRAS)}")
     table = Table(title=f"{width}×{height}, {options.classes} classes, one image")
     table.add_column("architecture")
     for column in ("parameters, M", "GFLOP", "logits' stride"):
         table.add_column(column, justify="right")
     for name in options.architecture or ARCHITECTURES:
-        with torch.device("meta"):  # shapes only: VGG-16's 134 M weights are never made
-            model = build(name, options.classes)
-            operations = flops(model, width, height)
+        try:
+            with torch.device("meta"):  # shapes only: VGG-16's 134 M weights are never made
+                model: Any = build(name, options.classes)
+                operations = flops(model, width, height)
+        except UsageError as error:  # of an extra that is not installed
+            parser.error(str(error))
         table.add_row(
             name,
             f"{parameters(model) / 1e6:.2f}",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rtseg.models.fcn import FCN
 from rtseg.models.mobilenet_v2 import MobileNetV2Encoder
+from rtseg.models.smp import SMP_ARCHITECTURES
 from rtseg.models.unet import UNet
 from rtseg.models.vgg16 import VGG16Encoder
 
@@ -51,13 +52,20 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "fcn16s-vgg16": _fcn_vgg16(16),
     "fcn32s-vgg16": _fcn_vgg16(32),
 }
+"""What rtseg builds by itself."""
+
+WITH_EXTRAS: dict[str, Callable[..., nn.Module]] = {**ARCHITECTURES, **SMP_ARCHITECTURES}
+"""The same and what it builds where an extra is installed."""
 
 
 def build(name: str, classes: int, **options: Any) -> nn.Module:
-    """Build the architecture ``name`` with random weights; ``ValueError`` for an unknown name."""
-    if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}: one of {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[name](classes, **options)
+    """Build the architecture ``name`` with random weights.
+
+    ``ValueError`` for an unknown name, ``UsageError`` where the architecture's extra is missing.
+    """
+    if name not in WITH_EXTRAS:
+        raise ValueError(f"unknown architecture {name!r}: one of {', '.join(WITH_EXTRAS)}")
+    return WITH_EXTRAS[name](classes, **options)
 
 
 def parameters(model: nn.Module) -> int:

@@ -47,35 +47,12 @@ class DecoderBlock(nn.Module):
         return y
 
 
-class GlobalContext(nn.Module):
-    """Add to every place what the whole picture says: pooled, two 1×1 convolutions, added.
-
-    As the context blocks of BiSeNet (Yu et al. 2018, arXiv:1808.00897) and GCNet (Cao et al. 2019,
-    arXiv:1904.11492); it starts as the identity.
-    """
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.narrow = nn.Conv2d(channels, hidden, 1)
-        self.widen = nn.Conv2d(hidden, channels, 1)
-        nn.init.zeros_(self.widen.weight)
-        assert self.widen.bias is not None
-        nn.init.zeros_(self.widen.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, H, W) to the same shape."""
-        pooled = F.relu6(self.narrow(F.adaptive_avg_pool2d(x, 1)))
-        y: Tensor = x + self.widen(pooled)
-        return y
-
-
 class UNet(nn.Module):
     """Encoder, light decoder, 1×1 classifier.
 
     ``widths`` are the decoder's channels from stride 16 downwards; ``logits_stride`` (16, 8, 4, 2 or
     1) says where the logits are made, and must have a width for every step down to it.
-    ``ValueError`` otherwise. With ``context`` the deepest map gets a :class:`GlobalContext` of so many
-    hidden channels.
+    ``ValueError`` otherwise.
     """
 
     def __init__(
@@ -85,7 +62,6 @@ class UNet(nn.Module):
         widths: Sequence[int] = (128, 64, 32, 16),
         logits_stride: int = 2,
         dropout: float = 0.0,
-        context: int = 0,
     ) -> None:
         super().__init__()
         if logits_stride not in (1, 2, 4, 8, 16):
@@ -101,7 +77,6 @@ class UNet(nn.Module):
         self.encoder = encoder
         skips = (*encoder.channels[-2::-1], 0)
         inputs = encoder.channels[-1]
-        self.context = GlobalContext(inputs, context) if context else nn.Identity()
         blocks = []
         for skip, width in zip(skips, widths, strict=False):
             blocks.append(DecoderBlock(inputs, skip, width))
@@ -113,7 +88,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised RGB (N, 3, H, W) to logits (N, classes, H / stride, W / stride)."""
         maps = self.encoder(x)
-        x = self.context(maps.pop())
+        x = maps.pop()
         for block in self.decoder:
             x = block(x, maps.pop() if maps else None)
         logits: Tensor = self.classifier(self.dropout(x))
