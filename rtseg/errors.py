@@ -33,6 +33,11 @@ class BackendError(RtsegError):
     """A backend is missing or failed to compile or run a network (status 1)."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return another's error message without its line breaks, cut to a line's length."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def require_extra(what: str, extra: str, *modules: str) -> None:
     """Check that the modules of an extra are installed; ``UsageError`` names the one that is not."""
     for module in modules:

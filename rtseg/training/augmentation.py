@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.data.labels import VOID, ClassTable
-from rtseg.errors import UsageError
+from rtseg.errors import UsageError, one_line
 
 # Without this albumentations asks PyPI for a newer version whenever it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -179,16 +179,12 @@ def _suggest(name: Any, known: Mapping[str, Any]) -> str:
     return f": did you mean {' or '.join(near)}?" if near else " of albumentations or rtseg"
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
 def _why(error: Exception, where: str) -> str:
     """Say in one line what a transform has against its arguments."""
     # pydantic's own error lies under the ValueError that albumentations makes of it.
     details = getattr(error.__cause__, "errors", None)
     if details is None:
-        return f"{where}: {_one_line(error)}"
+        return f"{where}: {one_line(error)}"
     first = details()[0]
     place = ".".join([where, *(str(part) for part in first["loc"][:1])])
     what = str(first["msg"]).removeprefix("Value error, ")
@@ -220,7 +216,7 @@ def _run(
     except Exception as error:  # OpenCV's, numpy's and its own
         raise UsageError(
             f"{where}: cannot augment a picture of {frame.shape[1]}x{frame.shape[0]}: "
-            f"{_one_line(error)}"
+            f"{one_line(error)}"
         ) from error
     picture, target = sample["image"], sample["mask"]
     for what, array, sides in (("picture", picture, 3), ("mask", target, 2)):

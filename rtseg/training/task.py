@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtseg.data.labels import VOID, class_table
-from rtseg.errors import InputError, UsageError
+from rtseg.errors import InputError, UsageError, one_line
 from rtseg.evaluation import BoundaryF1, ConfusionMatrix
 from rtseg.models import build
 from rtseg.models.normalisation import normalise
@@ -84,7 +84,7 @@ class SegmentationTask(L.LightningModule):
             network: Any = build(architecture, len(self.table.names), **options)
         except (TypeError, ValueError) as error:
             raise UsageError(
-                f"model.architecture and model.options do not fit: {' '.join(str(error).split())}"
+                f"model.architecture and model.options do not fit: {one_line(error)}"
             ) from error
         if encoder_weights:
             load_encoder(network, encoder_weights)

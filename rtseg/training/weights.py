@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from rtseg.atomic import write_atomically
-from rtseg.errors import InputError, UsageError
+from rtseg.errors import InputError, UsageError, one_line
 from rtseg.models.mobilenet_v2 import load_safetensors
 
 
@@ -97,11 +97,6 @@ def save_weights(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str,
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
     write_atomically(path, save(tensors, texts))
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message without its line breaks, cut to a line's length."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def require_free(folder: Path) -> None:

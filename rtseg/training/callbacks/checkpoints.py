@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from rtseg.atomic import beside
-from rtseg.errors import InputError, OutputError
+from rtseg.errors import InputError, OutputError, one_line
 from rtseg.training.task import state_of_network
-from rtseg.training.weights import one_line, save_weights
+from rtseg.training.weights import save_weights
 
 
 class SafeCheckpoints(CheckpointIO):
