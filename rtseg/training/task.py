@@ -168,7 +168,7 @@ class SegmentationTask(L.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of one batch."""
-        self._note(batch.skipped)
+        self.skipped.extend(batch.skipped)
         if batch.failure:
             raise InputError(batch.failure)
         pictures = normalise(batch.pictures).contiguous(memory_format=torch.channels_last)
@@ -191,9 +191,6 @@ class SegmentationTask(L.LightningModule):
             network: Any = self.network
             for parameter in network.encoder.parameters():
                 parameter.grad = None
-
-    def _note(self, lines: list[str]) -> None:
-        self.skipped.extend(lines)
 
     def predict_mask(self, scored: Scored) -> tuple[Tensor, NDArray[np.uint8]]:
         """Return the logits at the network's size, and the mask at the picture's own."""

@@ -75,7 +75,16 @@ class SafeCheckpoints(CheckpointIO):
             file.unlink(missing_ok=True)
 
 
-class KeepBest(ModelCheckpoint):
+class _InRunFolder(ModelCheckpoint):
+    """A checkpoint that lies in the run's own folder."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Write into the run's folder."""
+        self.dirpath = self.dirpath or str(trainer.default_root_dir)
+        super().setup(trainer, pl_module, stage)
+
+
+class KeepBest(_InRunFolder):
     """Keep the state whose validation was best by ``monitor``: ``best.ckpt``, ``best.safetensors``."""
 
     def __init__(self, monitor: str = "val_miou", mode: str = "max") -> None:
@@ -88,11 +97,6 @@ class KeepBest(ModelCheckpoint):
             enable_version_counter=False,
         )
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Write into the run's folder."""
-        self.dirpath = self.dirpath or str(trainer.default_root_dir)
-        super().setup(trainer, pl_module, stage)
-
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Keep the state, if it is the best; a monitor that nothing measures is told by its name."""
         if not trainer.sanity_checking and self.monitor not in trainer.callback_metrics:
@@ -103,7 +107,7 @@ class KeepBest(ModelCheckpoint):
         super().on_validation_end(trainer, pl_module)
 
 
-class KeepLast(ModelCheckpoint):
+class KeepLast(_InRunFolder):
     """Keep the state at the end of each epoch: ``last.ckpt``, from which a training resumes."""
 
     def __init__(self) -> None:
@@ -115,8 +119,3 @@ class KeepLast(ModelCheckpoint):
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Write into the run's folder."""
-        self.dirpath = self.dirpath or str(trainer.default_root_dir)
-        super().setup(trainer, pl_module, stage)

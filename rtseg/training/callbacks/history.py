@@ -56,11 +56,6 @@ class History(L.Callback):
         """The step is done: the wait for the next batch begins."""
         self._handed = time.perf_counter()
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the training's own time apart from the validation's."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._trained = time.perf_counter() - self._began
-
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Remember that this epoch has measures; draw the confusion matrix."""
         self._validated = not trainer.sanity_checking
