@@ -79,6 +79,30 @@ def test_an_encoder_that_is_frozen_at_first_learns_later(
         assert any(not torch.equal(before[n], after[n]) for n in before if n not in encoder)
 
 
+def test_a_network_with_another_decoder_begins_with_the_encoder(
+    roads: Path, teacher: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fcn = {"model__architecture": "fcn8s-mobilenetv2", "model__freeze": ["encoder", "batch-norm"]}
+    recipe = write_recipe(
+        tmp_path / "fcn.yaml",
+        **PLAIN,
+        **fcn,
+        model__start=str(teacher),
+        model__options={"width": 0.25},
+    )
+    assert train("fit", recipe, roads, tmp_path / "run") == 0
+    before, after = load_file(str(teacher)), load_file(str(tmp_path / "run/last.safetensors"))
+    encoder = [name for name in before if name.startswith("encoder.")]
+    assert encoder
+    assert all(torch.equal(before[name], after[name]) for name in encoder)
+    # An encoder of another width is another encoder.
+    recipe = write_recipe(
+        tmp_path / "wide.yaml", **PLAIN, **fcn, model__start=str(teacher), model__options={}
+    )
+    assert train("fit", recipe, roads, tmp_path / "wide") == 1
+    assert "another architecture" in capfd.readouterr().err
+
+
 def test_a_teacher_is_listened_to(
     roads: Path, teacher: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,7 +126,7 @@ class Cli(LightningCLI):
         elif not str(named).endswith(".ckpt"):
             missing = load_start(self.model.network, str(named))
             if missing:
-                raise InputError(f"{named}: its classes are not the recipe's: {missing[0]} differs")
+                raise InputError(f"{named}: not the recipe's network: {missing[0]} does not fit")
             config["ckpt_path"] = None
 
 

@@ -67,8 +67,8 @@ def load_start(model: nn.Module, name: str) -> list[str]:
     """Start ``model`` from a trained network's weights; returns the names that did not fit.
 
     Every tensor of the same name and shape is taken, so that a network with other classes begins
-    with everything but its last layer. ``InputError`` if the encoder does not fit, since then it is
-    another architecture.
+    with everything but its last layer, and one with another decoder with the encoder. ``InputError``
+    if the encoder does not fit where both have it, since then it is another architecture.
     """
     path = find_weights(name)
     try:
@@ -78,11 +78,15 @@ def load_start(model: nn.Module, name: str) -> list[str]:
     own = model.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     missing = [name for name in own if name not in fitting]
-    if any(name.startswith("encoder.") for name in missing) or not fitting:
+    encoder = [name for name in own if name.startswith("encoder.")]
+    clashing = [name for name in encoder if name in state and name not in fitting]
+    if clashing or not any(name in fitting for name in encoder):
         with safe_open(str(path), framework="pt") as file:
             architecture = (file.metadata() or {}).get("architecture", "unknown")
+        which = (clashing or encoder)[0]
+        what = "has another shape there" if clashing else "is not in it"
         raise InputError(
-            f"{path}: holds weights of another architecture ({architecture}): {missing[0]} is not in it"
+            f"{path}: holds weights of another architecture ({architecture}): {which} {what}"
         )
     model.load_state_dict(fitting, strict=False)
     return missing
