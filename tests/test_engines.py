@@ -52,6 +52,24 @@ def test_frames_become_masks_in_their_order(engine, count):
     np.testing.assert_array_equal(masks, truth(frames))
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 8])
+def test_an_engine_takes_several_frames_at_once(tiny_network, backend, count):
+    frames = noise(count)
+    with rtseg.load(tiny_network, backend=backend, batch=3) as engine:
+        np.testing.assert_array_equal(engine.infer(frames), truth(frames))
+        batch = engine.frame()
+        batch[:] = noise(3, seed=7)
+        engine.submit(batch)
+        np.testing.assert_array_equal(engine.collect(), truth(batch))
+        with pytest.raises(ValueError, match="3, 64, 96, 3"):
+            engine.submit(noise(1)[0])
+
+
+def test_a_batch_is_at_least_one(tiny_network):
+    with pytest.raises(UsageError, match="batch 0"):
+        rtseg.load(tiny_network, batch=0)
+
+
 def test_more_frames_than_are_in_flight_stay_in_order(engine):
     frames = noise(4 * engine.depth + 3)
     np.testing.assert_array_equal(engine.infer(frames), truth(frames))

@@ -10,6 +10,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.engine.pictures import PicturePath
 from rtseg.spec import Spec
 
 Frame = NDArray[np.uint8]
@@ -27,7 +28,8 @@ class Engine(ABC):
 
     The plain call is :meth:`infer`. To keep the machine busy with frames that arrive one by one,
     :meth:`submit` up to ``depth`` frames and :meth:`collect` their masks, oldest first. One thread
-    uses an engine at a time.
+    uses an engine at a time. An engine of a ``batch`` above 1 takes that many frames at once,
+    (batch, H, W, 3), and gives as many masks, (batch, h, w).
 
     ``spec`` describes the network at the size it is compiled for. ``precision`` is the arithmetic
     in force (``fp32``, ``bf16``, ``fp16``, ``int8``) as the backend reports it, ``device`` the
@@ -47,6 +49,7 @@ class Engine(ABC):
         mode: Mode,
         built: bool,
         versions: dict[str, str],
+        batch: int = 1,
     ) -> None:
         self.spec = spec
         self.precision = precision
@@ -55,8 +58,10 @@ class Engine(ABC):
         self.mode = mode
         self.built = built
         self.versions = versions
-        self._frame_shape = (spec.height, spec.width, 3)
-        self._mask_shape = (spec.mask_height, spec.mask_width)
+        self.batch = batch
+        several = () if batch == 1 else (batch,)
+        self._frame_shape: tuple[int, ...] = (*several, spec.height, spec.width, 3)
+        self._mask_shape: tuple[int, ...] = (*several, spec.mask_height, spec.mask_width)
         self._free = deque(range(depth))
         self._flying: deque[int] = deque()
         # The backends read a frame where it lies, so it must not go before its mask is there.
@@ -67,6 +72,14 @@ class Engine(ABC):
     def pending(self) -> int:
         """How many frames are in flight: submitted and not yet collected."""
         return len(self._flying)
+
+    def frame(self) -> Frame:
+        """Return an array for frames, of :meth:`submit`'s shape, where the engine reads fastest.
+
+        Filling it in place and submitting it saves a copy where the engine is on another device.
+        It is the caller's, as long as the engine is open.
+        """
+        return np.empty(self._frame_shape, np.uint8)
 
     def submit(self, frame: Frame) -> None:
         """Start on one frame, (spec.height, spec.width, 3) uint8, and return at once.
@@ -117,28 +130,42 @@ class Engine(ABC):
         when the engine is closed.
         """
         self._require_open()
-        if frames.ndim != 4 or frames.shape[1:] != self._frame_shape or frames.dtype != np.uint8:
-            height, width, _ = self._frame_shape
+        height, width = self._frame_shape[-3:-1]
+        if frames.ndim != 4 or frames.shape[1:] != (height, width, 3) or frames.dtype != np.uint8:
             raise ValueError(
                 f"frames are uint8 (N, {height}, {width}, 3), not {frames.dtype} {frames.shape}"
             )
         if self._flying:
             raise RuntimeError("frames are in flight: collect their masks first")
-        masks = np.empty((len(frames), *self._mask_shape), np.uint8)
+        count = len(frames)
+        padded = -(-count // self.batch) * self.batch
+        if padded > count:  # the last batch is filled up with black
+            frames = np.concatenate(
+                (frames, np.zeros((padded - count, height, width, 3), np.uint8))
+            )
+        batches = frames.reshape(-1, *self._frame_shape)
+        masks = np.empty((len(batches), *self._mask_shape), np.uint8)
         done = 0
         try:
-            for frame in frames:
+            for batch in batches:
                 if not self._free:
                     self.collect(masks[done])
                     done += 1
-                self.submit(frame)
+                self.submit(batch)
             while self._flying:
                 self.collect(masks[done])
                 done += 1
         except BaseException:
             self.drain()
             raise
-        return masks
+        return masks.reshape(padded, *self._mask_shape[-2:])[:count]
+
+    def pictures(self, width: int, height: int) -> PicturePath | None:
+        """Return a way for whole pictures of ``width`` × ``height``, where the device has one.
+
+        None where the host shrinks and paints as well as the engine's device would.
+        """
+        return None
 
     def drain(self) -> None:
         """Wait for every frame in flight and forget its mask."""

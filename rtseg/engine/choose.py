@@ -55,6 +55,7 @@ def load(
     precision: str | None = None,
     size: tuple[int, int] | None = None,
     mode: Mode = "throughput",
+    batch: int = 1,
     cache: EngineCache | None = None,
 ) -> Engine:
     """Give the engine of a network on this machine.
@@ -62,7 +63,7 @@ def load(
     ``name_or_path`` is a name of the zoo (``road-unet``) or the path of a network file. ``backend``
     is one of :data:`BACKENDS` (default: OpenVINO), ``precision`` one of :data:`PRECISIONS` (default:
     the backend's choice, which ``engine.precision`` then tells), ``size`` the (width, height) of the
-    frames (default: the network's own).
+    frames (default: the network's own), ``batch`` how many frames the engine takes at once.
 
     ``UsageError``: no such network, backend, precision or mode, or a backend that is not installed.
     ``NetworkError``: a bad file, or a size it cannot take. ``BackendError``: the backend failed.
@@ -73,6 +74,8 @@ def load(
         raise UsageError(f"unknown precision {precision!r}: one of {', '.join(PRECISIONS)}")
     if mode not in get_args(Mode):
         raise UsageError(f"unknown mode {mode!r}: one of {', '.join(get_args(Mode))}")
+    if batch < 1:
+        raise UsageError(f"batch {batch}: at least 1")
     backend = backend or BACKENDS[0]
     if importlib.util.find_spec(backend) is None:
         raise UsageError(
@@ -85,11 +88,11 @@ def load(
     if backend == "openvino":
         from rtseg.engine import openvino
 
-        return openvino.OpenVINOEngine(network, precision, mode, cache or EngineCache())
+        return openvino.OpenVINOEngine(network, precision, mode, cache or EngineCache(), batch)
     from rtseg.engine import onnxruntime
 
     if precision is not None and precision not in onnxruntime.PRECISIONS:
         raise BackendError(
             f"precision {precision}: ONNX Runtime runs {' or '.join(onnxruntime.PRECISIONS)}"
         )
-    return onnxruntime.ONNXRuntimeEngine(network, precision, mode)
+    return onnxruntime.ONNXRuntimeEngine(network, precision, mode, batch)

@@ -25,7 +25,9 @@ class ONNXRuntimeEngine(Engine):
 
     backend = "onnxruntime"
 
-    def __init__(self, network: NetworkFile, precision: str | None, mode: Mode) -> None:
+    def __init__(
+        self, network: NetworkFile, precision: str | None, mode: Mode, batch: int = 1
+    ) -> None:
         spec = network.spec
         if precision is not None and precision != spec.precision:
             raise BackendError(
@@ -38,7 +40,7 @@ class ONNXRuntimeEngine(Engine):
         options.intra_op_num_threads = cores if mode == "latency" else 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        for dimension, value in (("batch", 1), ("height", spec.height), ("width", spec.width)):
+        for dimension, value in (("batch", batch), ("height", spec.height), ("width", spec.width)):
             options.add_free_dimension_override_by_name(dimension, value)
         try:
             self._session = ort.InferenceSession(
@@ -57,10 +59,13 @@ class ONNXRuntimeEngine(Engine):
             mode=mode,
             built=True,
             versions={"onnxruntime": ort.__version__},
+            batch=batch,
         )
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
-        self._masks = [np.empty((1, *self._mask_shape), np.uint8) for _ in range(depth)]
+        self._input_shape = (batch, spec.height, spec.width, 3)
+        shape = (batch, spec.mask_height, spec.mask_width)
+        self._masks = [np.empty(shape, np.uint8) for _ in range(depth)]
         self._bindings = [self._session.io_binding() for _ in range(depth)]
         for binding, mask in zip(self._bindings, self._masks, strict=True):
             binding.bind_output(self._output, "cpu", 0, np.uint8, mask.shape, mask.ctypes.data)
@@ -69,8 +74,7 @@ class ONNXRuntimeEngine(Engine):
 
     def _run(self, slot: int, frame: Frame) -> None:
         binding = self._bindings[slot]
-        shape = (1, *frame.shape)
-        binding.bind_input(self._input, "cpu", 0, np.uint8, shape, frame.ctypes.data)
+        binding.bind_input(self._input, "cpu", 0, np.uint8, self._input_shape, frame.ctypes.data)
         self._session.run_with_iobinding(binding)
 
     def _start(self, slot: int, frame: Frame) -> None:
@@ -85,8 +89,7 @@ class ONNXRuntimeEngine(Engine):
             raise BackendError(
                 f"ONNX Runtime failed on a frame: {' '.join(str(error).split())}"
             ) from error
-        mask: Mask = self._masks[slot][0]
-        return mask
+        return self._masks[slot].reshape(self._mask_shape)
 
     def close(self) -> None:
         """Wait for what is in flight and end the worker threads."""

@@ -39,7 +39,12 @@ class OpenVINOEngine(Engine):
     backend = "openvino"
 
     def __init__(
-        self, network: NetworkFile, precision: str | None, mode: Mode, cache: EngineCache
+        self,
+        network: NetworkFile,
+        precision: str | None,
+        mode: Mode,
+        cache: EngineCache,
+        batch: int = 1,
     ) -> None:
         spec = network.spec
         core = _core()
@@ -59,7 +64,7 @@ class OpenVINOEngine(Engine):
             "device": device,
             "capabilities": ",".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
             "network": network.sha256,
-            "size": f"{spec.width}x{spec.height}",
+            "size": f"{batch}x{spec.width}x{spec.height}",
             "precision": precision or "default",
             "threads": f"{streams}/{cores}",
         }
@@ -74,7 +79,7 @@ class OpenVINOEngine(Engine):
         if compiled is None:
             try:
                 model = core.read_model(network.path)
-                model.reshape([1, spec.height, spec.width, 3])
+                model.reshape([batch, spec.height, spec.width, 3])
                 compiled = core.compile_model(model, "CPU", settings)
             except RuntimeError as error:
                 raise BackendError(
@@ -98,19 +103,22 @@ class OpenVINOEngine(Engine):
             mode=mode,
             built=built,
             versions={"openvino": version},
+            batch=batch,
         )
+        self._input_shape = (batch, spec.height, spec.width, 3)
         self._requests = [compiled.create_infer_request() for _ in range(depth)]
         # Views of the requests' own output buffers: they stay where they are.
-        self._masks = [request.get_output_tensor(0).data[0] for request in self._requests]
-        if self._masks[0].shape != self._mask_shape:
+        masks = [request.get_output_tensor(0).data for request in self._requests]
+        expected = (batch, spec.mask_height, spec.mask_width)
+        if masks[0].shape != expected:
             raise BackendError(
-                f"{network.path}: gives masks of {self._masks[0].shape}, its spec says "
-                f"{self._mask_shape}"
+                f"{network.path}: gives masks of {masks[0].shape}, its spec says {expected}"
             )
+        self._masks = [mask.reshape(self._mask_shape) for mask in masks]
 
     def _start(self, slot: int, frame: Frame) -> None:
         request = self._requests[slot]
-        request.set_input_tensor(ov.Tensor(frame[None], shared_memory=True))
+        request.set_input_tensor(ov.Tensor(frame.reshape(self._input_shape), shared_memory=True))
         request.start_async()
 
     def _finish(self, slot: int) -> Mask:
