@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,11 +21,12 @@ from numpy.typing import NDArray
 
 from benchmarks.measuring import parser, print_table, write_result
 from benchmarks.scoring import Labelled, Masks, class_table, drives, score
-from rtseg.cli.arguments import run, whole
+from rtseg.cli.arguments import names, run, size, whole
 from rtseg.data.camvid import CamVid
 from rtseg.data.labels import ROAD
 from rtseg.engine import find_network, load
 from rtseg.errors import InputError
+from rtseg.spec import Spec
 from rtseg.video.images import pictures_of, read_kitti_road_truth
 
 PROG = "python -m benchmarks.accuracy"
@@ -55,57 +57,90 @@ def _torch_masks(checkpoint: Path) -> Masks:
     return masks
 
 
-def _measure(options: argparse.Namespace, given: list[str]) -> int:
-    spec = find_network(options.network).spec
+def road(classes: Mapping[str, object]) -> str:
+    """The key of the class road, however it is written."""
+    return next(name for name in classes if name.lower() == "road")
+
+
+def _engines(
+    options: argparse.Namespace, size: tuple[int, int] | None, stack: ExitStack
+) -> tuple[Spec, dict[str, Masks]]:
+    engines: dict[str, Masks] = {}
+    if options.checkpoint is not None:
+        engines["torch fp32"] = _torch_masks(options.checkpoint)
+    for backend, precision in (
+        ("onnxruntime", "fp32"),
+        ("openvino", "fp32"),
+        ("openvino", None),
+        ("onnxruntime", "fp16"),
+    ):
+        engine = stack.enter_context(
+            load(options.network, backend=backend, precision=precision, size=size)
+        )
+        engines[f"{backend} {engine.precision}"] = engine.infer
+    return engine.spec, engines
+
+
+def _at_size(options: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any]:
     with ExitStack() as stack:
-        engines: dict[str, Masks] = {}
-        if options.checkpoint is not None:
-            engines["torch fp32"] = _torch_masks(options.checkpoint)
-        for backend, precision in (
-            ("onnxruntime", "fp32"),
-            ("openvino", "fp32"),
-            ("openvino", None),
-            ("onnxruntime", "fp16"),
-        ):
-            engine = stack.enter_context(
-                load(options.network, backend=backend, precision=precision)
-            )
-            engines[f"{backend} {engine.precision}"] = engine.infer
+        spec, engines = _engines(options, size, stack)
         camvid = CamVid(options.camvid, "val", class_table(spec))
         sets = {
             "camvid_val": score(engines, spec, (camvid[i] for i in range(len(camvid)))),
             "held_out_drives": score(engines, spec, drives(spec)),
         }
-        if options.kitti is not None and spec.classes == ROAD.names:
-            sets["kitti_road"] = score(engines, spec, _kitti(options.kitti))
-        reference = next(iter(engines))
+        if options.kitti is not None:
+            sets["kitti_road"] = score(engines, spec, _kitti(options.kitti), ROAD)
         chosen = np.linspace(0, len(camvid) - 1, min(options.frames, len(camvid))).astype(int)
         small = np.empty((len(chosen), spec.height, spec.width, 3), np.uint8)
         for slot, i in zip(small, chosen, strict=True):
             cv2.resize(camvid[i][0], (spec.width, spec.height), dst=slot)
         masks = {name: infer(small) for name, infer in engines.items()}
+    reference = next(iter(engines))
     agreement = {name: float(np.mean(m == masks[reference])) for name, m in masks.items()}
-    figures = {"reference": reference, "agreement": agreement, **sets}
-    path = write_result(
-        options.out,
-        "accuracy",
-        given,
-        settings={"network": spec.name, "size": [spec.width, spec.height], "frames": len(chosen)},
-        samples={},
-        figures=figures,
-    )
     rows = [
         [
             name,
             *(f"{values[name]['miou']:.4f}" for values in sets.values()),
+            *(f"{values[name]['iou'][road(values[name]['iou'])]:.4f}" for values in sets.values()),
             f"{agreement[name]:.4%}",
         ]
         for name in engines
     ]
-    columns = ["engine", *(f"mIoU {name}" for name in sets), f"agrees with {reference}"]
+    columns = [
+        "engine",
+        *(f"mIoU {name}" for name in sets),
+        *(f"road {name}" for name in sets),
+        f"agrees with {reference}",
+    ]
     print_table(f"{spec.name} {spec.width}×{spec.height}", columns, rows)
+    return {
+        "size": [spec.width, spec.height],
+        "default": list(engines)[-2],
+        "reference": reference,
+        "agreement": agreement,
+        **sets,
+    }
+
+
+def _measure(options: argparse.Namespace, given: list[str]) -> int:
+    network = find_network(options.network).spec
+    figures = [_at_size(options, size) for size in options.size]
+    path = write_result(
+        options.out,
+        "accuracy",
+        given,
+        of=network.name,
+        settings={"network": network.name, "classes": network.classes, "frames": options.frames},
+        samples={},
+        figures={"sizes": figures},
+    )
     print(path)
     return 0
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    return [size(part) for part in names(text)]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,6 +148,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     p = parser("accuracy", "Measure a network's accuracy on every engine, and their agreement.")
     p.add_argument("--network", default="road-unet", metavar="NAME", help="a network of the zoo")
+    p.add_argument(
+        "--size", type=_sizes, default=[None], metavar="WxH,…", help="default: the network's own"
+    )
     p.add_argument("--camvid", type=Path, required=True, metavar="DIR", help="SegNet split")
     p.add_argument("--kitti", type=Path, metavar="DIR", help="KITTI road's training folder")
     p.add_argument("--checkpoint", type=Path, metavar="FILE", help="to compare PyTorch, too")

@@ -97,7 +97,9 @@ def _version(package: str) -> str | None:
 
 
 def _trained(told: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What a run tells of its training: epochs, seconds with validations, and where it was made."""
+    """What a run tells of its training: epochs, seconds with validations (the clock's, and the
+    processor's), and where it was made.
+    """
     from rtseg.training.curves import read_rows_csv
 
     rows = read_rows_csv(folder / "metrics.csv")
@@ -105,6 +107,7 @@ def _trained(told: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "epochs": len(rows),
         "training_seconds": sum(row["seconds"] for row in rows),
+        "training_cpu_seconds": sum(row["cpu_seconds"] for row in rows),
         "trained_on": f"{where['usable_cores']} cores of {where['processor']}",
     }
 
@@ -196,14 +199,14 @@ def _measuring(options: argparse.Namespace, given: list[str]) -> int:
             values["label"], f"{values['miou']:.4f}", f"{values['pixel_accuracy']:.4f}",
             f"{values['fps']:.1f}", f"{values['fps_to_reference']['of_medians']:.2f}",
             f"{values['parameters'] / 1e6:.2f}", f"{values['flop'] / 1e9:.2f}",
-            f"{values['training_seconds'] / 60:.1f}",
+            f"{values['training_cpu_seconds'] / 60:.1f}",
         ]
         for values in found["architectures"].values()
     ]  # fmt: skip
     width, height = settings["size"]
     measuring.print_table(
         f"{width}×{height}, CamVid val",
-        ("", "mIoU", "pixel accuracy", "FPS", "to the first", "M parameters", "GFLOP", "trained, min"),
+        ("", "mIoU", "pixel accuracy", "FPS", "to the first", "M parameters", "GFLOP", "training, CPU min"),
         rows,
     )  # fmt: skip
     quiet = found["quiet"]

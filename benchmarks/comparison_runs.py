@@ -104,6 +104,7 @@ def train(
         "epochs": epochs,
         "encoder": encoder.name if encoder else None,
         "more": list(more),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
     }
     for name in names:
         folder = out / name

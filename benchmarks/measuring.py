@@ -209,8 +209,12 @@ def write_result(
     settings: Mapping[str, Any],
     samples: Mapping[str, Any],
     figures: Mapping[str, Any],
+    of: str | None = None,
 ) -> Path:
-    """Write ``out/NAME.json``, whole or not at all; returns its path. ``OutputError`` on failure."""
+    """Write ``out/NAME.json``, whole or not at all; returns its path. ``OutputError`` on failure.
+
+    ``of`` names what was measured, where each has a result of its own: ``out/NAME-OF.json``.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -225,7 +229,7 @@ def write_result(
         "figures": rounded(figures),
         "samples": rounded(samples, 7),
     }
-    path = out / f"{name}.json"
+    path = out / (f"{name}-{of}.json" if of else f"{name}.json")
     text = json.dumps(values, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     write_atomically(path, text.encode())
     return path

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.data.drive import HELD_OUT_FRAMES, Drive
-from rtseg.data.labels import ClassTable, drive_table
+from rtseg.data.labels import ClassTable, drive_table, merge_table
 from rtseg.evaluation import ConfusionMatrix
 from rtseg.spec import Spec
 
@@ -31,21 +31,32 @@ def drives(spec: Spec) -> Iterator[Labelled]:
         yield frame, table[mask]
 
 
-def score(engines: Mapping[str, Masks], spec: Spec, frames: Iterable[Labelled]) -> dict[str, Any]:
-    """Score every engine on the same frames, at the truth's own size, from one confusion matrix."""
-    matrices = {name: ConfusionMatrix(len(spec.classes)) for name in engines}
+def score(
+    engines: Mapping[str, Masks],
+    spec: Spec,
+    frames: Iterable[Labelled],
+    classes: ClassTable | None = None,
+) -> dict[str, Any]:
+    """Score every engine on the same frames, at the truth's own size, from one confusion matrix.
+
+    ``classes`` are those of the truths, where they are fewer than the network's.
+    """
+    own = class_table(spec)
+    classes = classes or own
+    merged = merge_table(own, classes, None)
+    matrices = {name: ConfusionMatrix(len(classes.names)) for name in engines}
     count = 0
     for frame, truth in frames:
         count += 1
         small = cv2.resize(frame, (spec.width, spec.height)).astype(np.uint8, copy=False)[None]
         for name, masks in engines.items():
             mask = cv2.resize(masks(small)[0], truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
-            matrices[name].add(truth, mask.astype(np.uint8, copy=False))
+            matrices[name].add(truth, merged[mask])
     return {
         name: {
             "frames": count,
             "miou": matrix.miou,
-            "iou": dict(zip(spec.classes, map(float, matrix.iou), strict=True)),
+            "iou": dict(zip(classes.names, map(float, matrix.iou), strict=True)),
             "pixel_accuracy": matrix.pixel_accuracy,
         }
         for name, matrix in matrices.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,28 +68,85 @@ def _peers(folder: Path) -> list[str]:
     return [*lines, "", note, "", _source(result)]
 
 
-def _accuracy(folder: Path) -> list[str]:
-    result = _read(folder, "accuracy")
-    figures = result["figures"]
-    sets = {
-        "camvid_val": "CamVid val",
-        "held_out_drives": "rendered drive, held out",
-        "kitti_road": "KITTI road, 2 frames",
-    }
-    present = {key: label for key, label in sets.items() if key in figures}
-    lines = [
-        f"**Accuracy** of `{result['settings']['network']}`, whole set, road IoU (mIoU):",
-        "",
-        f"| engine | {' | '.join(present.values())} | agrees with {figures['reference']} |",
-        f"|---{'|---' * len(present)}|---|",
+_SETS = {
+    "camvid_val": "CamVid val",
+    "held_out_drives": "rendered drive, held out",
+    "kitti_road": "KITTI road, 2 frames",
+}
+
+
+def _road(iou: dict[str, float]) -> float:
+    return next(value for name, value in iou.items() if name.lower() == "road")
+
+
+def _sized(size: list[int]) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _accuracy(network: str) -> Callable[[Path], list[str]]:
+    """What a network's card says: every engine at every size, and each class."""
+
+    def table(folder: Path) -> list[str]:
+        result = _read(folder, f"accuracy-{network}")
+        lines: list[str] = []
+        for figures in result["figures"]["sizes"]:
+            present = {key: label for key, label in _SETS.items() if key in figures}
+            lines += [
+                f"**{_sized(figures['size'])}**, whole set, mIoU (road IoU):",
+                "",
+                f"| engine | {' | '.join(present.values())} | agrees with {figures['reference']} |",
+                f"|---{'|---' * len(present)}|---|",
+            ]
+            for engine, share in figures["agreement"].items():
+                scores = [figures[key][engine] for key in present]
+                cells = [f"{s['miou']:.4f} ({_road(s['iou']):.4f})" for s in scores]
+                lines.append(f"| {engine} | {' | '.join(cells)} | {100 * share:.3f} % |")
+            lines.append("")
+        if len(result["settings"]["classes"]) > 2:
+            lines += [*_classes(result), ""]
+        return [*lines, _source(result)]
+
+    return table
+
+
+def _classes(result: dict[str, Any]) -> list[str]:
+    """Each class's IoU on CamVid val, by the engine that is the default."""
+    columns = [
+        (_sized(figures["size"]), figures["camvid_val"][figures["default"]]["iou"])
+        for figures in result["figures"]["sizes"]
     ]
-    for engine, share in figures["agreement"].items():
-        cells = [
-            f"{figures[key][engine]['iou']['road']:.4f} ({figures[key][engine]['miou']:.4f})"
-            for key in present
-        ]
-        lines.append(f"| {engine} | {' | '.join(cells)} | {100 * share:.3f} % |")
-    return [*lines, "", _source(result)]
+    lines = [
+        f"IoU of each class, CamVid val, {result['figures']['sizes'][0]['default']}:",
+        "",
+        f"| class | {' | '.join(label for label, _ in columns)} |",
+        f"|---{'|---' * len(columns)}|",
+    ]
+    for name in columns[0][1]:
+        cells = [f"{iou[name]:.3f}" for _, iou in columns]
+        lines += [f"| {name} | {' | '.join(cells)} |"]
+    return lines
+
+
+def _zoo(folder: Path) -> list[str]:
+    """One line a network and size, of the engine that is the default."""
+    lines = [
+        "**Accuracy** of the published networks, whole sets, mIoU (road IoU):",
+        "",
+        f"| network | size | engine | {' | '.join(_SETS.values())} |",
+        f"|---|---|---|{'---|' * len(_SETS)}",
+    ]
+    results = [_read(folder, path.stem) for path in sorted(folder.glob("accuracy-*.json"))]
+    for result in results:
+        for figures in result["figures"]["sizes"]:
+            engine = figures["default"]
+            scores = [figures[key][engine] if key in figures else None for key in _SETS]
+            cells = [f"{s['miou']:.4f} ({_road(s['iou']):.4f})" if s else "–" for s in scores]
+            name = result["settings"]["network"]
+            lines.append(
+                f"| `{name}` | {_sized(figures['size'])} | {engine} | {' | '.join(cells)} |"
+            )
+    note = "On KITTI's frames, of which only the carriageway is labelled, all other classes are background."
+    return [*lines, "", note, "", *(_source(result) + "\n" for result in results)]
 
 
 def _loop(folder: Path) -> list[str]:
@@ -138,7 +196,7 @@ def _architectures(folder: Path) -> list[str]:
     width, height = settings["size"]
     head = (
         "architecture", "mIoU", "pixel accuracy", "FPS", "FPS, times the first", "parameters, M",
-        "GFLOP", "logits' stride", "training, min",
+        "GFLOP", "logits' stride", "training, CPU min",
     )  # fmt: skip
     lines = [
         f"**CamVid val**, {len(settings['classes'])} classes, {settings['camvid_val_frames']} "
@@ -153,14 +211,14 @@ def _architectures(folder: Path) -> list[str]:
             row["label"], f"{row['miou']:.4f}", f"{row['pixel_accuracy']:.4f}",
             f"{row['fps']:.1f}", f"{row['fps_to_reference']['of_medians']:.2f}",
             f"{row['parameters'] / 1e6:.2f}", f"{row['flop'] / 1e9:.2f}",
-            str(row["logits_stride"]), f"{row['training_seconds'] / 60:.0f}",
+            str(row["logits_stride"]), f"{row['training_cpu_seconds'] / 60:.0f}",
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     first = rows[figures["reference"]]
     where = "; ".join(sorted({row["trained_on"] for row in rows.values()}))
     note = (
         f"The first is {first['label']}. Each was trained once, {first['epochs']} epochs, on {where}; "
-        "the minutes have the validations in them. The speeds are medians of "
+        "the minutes are of the processor, validations included. The speeds are medians of "
         f"{figures['quiet']['rounds']} rounds, {figures['quiet']['quiet_rounds']} of them quiet."
     )
     best = ", ".join(
@@ -173,8 +231,11 @@ def _architectures(folder: Path) -> list[str]:
 
 
 DOCUMENTS = {
-    Path("README.md"): (_peers, _accuracy, _loop),
-    Path("train/road-unet.md"): (_accuracy,),
+    Path("README.md"): (_peers, _zoo, _loop),
+    **{
+        Path(f"train/{network}.md"): (_accuracy(network),)
+        for network in ("road-unet", "road-fcn8s", "street-unet", "street-fcn8s")
+    },
     Path("docs/architectures.md"): (_architectures,),
 }
 """Which tables each document has between its marks."""

@@ -213,6 +213,7 @@ def results(count: int = len(LABELS), seed: int = 0) -> dict[str, Any]:
             "logits_stride": 2,
             "epochs": 20,
             "training_seconds": 600.0,
+            "training_cpu_seconds": 540.0,
             "trained_on": "2 cores of a processor",
             "miou": float(chance.uniform(0.5, 0.7)),
             "pixel_accuracy": 0.9,
@@ -393,6 +394,7 @@ def test_measuring_writes_the_result_and_the_plot(runs: Path, camvid: Path, tmp_
         assert 0 <= row["miou"] <= row["pixel_accuracy"] <= 1
         assert row["epochs"] == 1
         assert row["training_seconds"] > 0
+        assert row["training_cpu_seconds"] > 0
     assert result["settings"]["training"]["epochs"] == 1
     picture = cv2.imread(str(plot))
     assert picture is not None

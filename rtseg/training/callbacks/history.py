@@ -16,6 +16,9 @@ from rtseg.training.curves import write_confusion, write_curves, write_rows_csv
 class History(L.Callback):
     """Keep one row an epoch: losses, measures, learning rate, seconds, and the wait for data.
 
+    ``cpu_seconds`` are those of this process, without the readers of data: what a training costs on
+    a machine that others use, too.
+
     Writes ``metrics.csv`` and ``curves.png`` after each epoch, and ``confusion.png`` after each
     validation. The rows are part of every checkpoint, so that a resumed run's curves are whole.
 
@@ -31,6 +34,7 @@ class History(L.Callback):
         self._skipped = 0
         self._validated = False
         self._began = self._handed = time.perf_counter()
+        self._cpu = time.process_time()
         self._waited = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -45,6 +49,7 @@ class History(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._began = self._handed = time.perf_counter()
+        self._cpu = time.process_time()
         self._waited = 0.0
         self._validated = False
 
@@ -77,6 +82,7 @@ class History(L.Callback):
         rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
         row["learning_rate"] = max(rates)
         row["seconds"] = round(seconds, 2)
+        row["cpu_seconds"] = round(time.process_time() - self._cpu, 2)
         row["waited_for_data"] = round(self._waited / max(seconds, 1e-9), 4)
         new, pl_module.skipped = pl_module.skipped, []
         self._skipped += len(new)
