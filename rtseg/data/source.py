@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rtseg.data.camvid import CAMVID11_LEGEND, CamVid
 from rtseg.data.dataset import LabelledImages, PairedImages
 from rtseg.data.declared import RANDOM, require_keys
@@ -94,6 +97,22 @@ def decoder_of(kind: str, legend: Legend, declared: Mapping[str, Any] | None = N
     return LegendMasks(legend, declared.get("masks", "auto"), declared.get("unknown", "error"))
 
 
+def _require_covered(
+    table: NDArray[np.uint8],
+    legend: Legend,
+    declared: Mapping[str, Any],
+    classes: ClassTable,
+    where: str,
+) -> None:
+    """Check that every class has one of the masks' own, unless ``partial`` says that it need not."""
+    missing = missing_classes(table, len(legend.names), classes)
+    if missing and not declared.get("partial", False):
+        raise UsageError(
+            f"{where}: its masks have no {', '.join(missing)}, only {', '.join(legend.classes.names)}:"
+            " merge a class to each, or say partial: true"
+        )
+
+
 def _open_files(
     kind: str, folder: Path, declared: Mapping[str, Any], classes: ClassTable, where: str
 ) -> LabelledImages:
@@ -103,12 +122,7 @@ def _open_files(
     own = camvid_merge(legend, classes) if kind == "camvid32" else {}
     own.update(declared.get("merge", {}))
     table = merge_legend(legend, classes, own, where=f"{where}.merge")
-    missing = missing_classes(table, len(legend.names), classes)
-    if missing and not declared.get("partial", False):
-        raise UsageError(
-            f"{where}: its masks have no {', '.join(missing)}, only {', '.join(legend.classes.names)}:"
-            " merge a class to each, or say partial: true"
-        )
+    _require_covered(table, legend, declared, classes, where)
     if kind == "camvid":
         if declared["split"] not in GIVEN_PARTS:
             raise UsageError(f"{where}.split: {declared['split']!r}: one of train, val, test")
@@ -163,12 +177,7 @@ def _open_drive(declared: Mapping[str, Any], classes: ClassTable, where: str) ->
         raise UsageError(f"{where}.split: {split!r}: train, or val for the held-out frames")
     training = where.startswith("data.train")
     table = DriveFrames.table(classes, declared.get("merge", {}), where=f"{where}.merge")
-    missing = missing_classes(table, len(CAMVID11_LEGEND.names), classes)
-    if missing and not declared.get("partial", False):
-        raise UsageError(
-            f"{where}: the drive has no {', '.join(missing)}: merge a class to each, or say "
-            "partial: true"
-        )
+    _require_covered(table, CAMVID11_LEGEND, declared, classes, where)
     if split == "val":
         if training:
             raise UsageError(f"{where}.split: val: the held-out frames are not for training")
