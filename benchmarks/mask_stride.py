@@ -95,7 +95,7 @@ def _measure(
             engine, count = engines[kind], options.frames
 
             def stretch(mask: Any) -> None:
-                cv2.resize(mask, PICTURE, dst=picture, interpolation=cv2.INTER_NEAREST)
+                cv2.resize(mask, PICTURE, dst=picture, interpolation=cv2.INTER_NEAREST_EXACT)
 
             def turn() -> dict[str, float]:
                 return {

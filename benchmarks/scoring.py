@@ -50,7 +50,9 @@ def score(
         count += 1
         small = cv2.resize(frame, (spec.width, spec.height)).astype(np.uint8, copy=False)[None]
         for name, masks in engines.items():
-            mask = cv2.resize(masks(small)[0], truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            mask = cv2.resize(
+                masks(small)[0], truth.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT
+            )
             matrices[name].add(truth, merged[mask])
     return {
         name: {

@@ -61,7 +61,7 @@ def engine_turn(engine: Engine, frames: Sequence[Picture], count: int) -> Callab
     smaller = engine.spec.mask_stride > 1
 
     def stretch(mask: Picture) -> None:
-        cv2.resize(mask, (width, height), dst=full, interpolation=cv2.INTER_NEAREST)
+        cv2.resize(mask, (width, height), dst=full, interpolation=cv2.INTER_NEAREST_EXACT)
 
     def turn() -> float:
         seconds, _ = stream(engine, frames, count, stretch if smaller else None)

@@ -75,7 +75,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += size
 
 
-def _messages(data: memoryview, wanted: int) -> Iterator[memoryview]:
+def messages(data: memoryview, wanted: int) -> Iterator[memoryview]:
+    """Yield the nested messages of field number ``wanted``; ``ValueError`` where it is none."""
     for number, value in _fields(data):
         if number == wanted:
             if isinstance(value, int):
@@ -83,9 +84,10 @@ def _messages(data: memoryview, wanted: int) -> Iterator[memoryview]:
             yield value
 
 
-def _text(data: memoryview, wanted: int) -> str:
+def text_of(data: memoryview, wanted: int) -> str:
+    """Return the text of field number ``wanted``, empty where it is not there."""
     text = ""
-    for value in _messages(data, wanted):
+    for value in messages(data, wanted):
         text = bytes(value).decode()
     return text
 
@@ -102,16 +104,16 @@ def _value(data: memoryview) -> Value:
     """ValueInfoProto: name 1, type 2 {tensor_type 1 {elem_type 1, shape 2 {dim 1 {value 1, param 2}}}}."""
     elem_type = 0
     dims: list[int | str] = []
-    for type_proto in _messages(data, 2):
-        for tensor in _messages(type_proto, 1):
+    for type_proto in messages(data, 2):
+        for tensor in messages(type_proto, 1):
             elem_type = _integer(tensor, 1) or 0
-            for shape in _messages(tensor, 2):
-                for dim in _messages(shape, 1):
+            for shape in messages(tensor, 2):
+                for dim in messages(shape, 1):
                     number = _integer(dim, 1)
                     if number is not None and number >= 1 << 63:  # an int64's two's complement
                         number -= 1 << 64
-                    dims.append(number if number is not None else _text(dim, 2) or "?")
-    return Value(_text(data, 1), elem_type, tuple(dims))
+                    dims.append(number if number is not None else text_of(dim, 2) or "?")
+    return Value(text_of(data, 1), elem_type, tuple(dims))
 
 
 def read_header(content: bytes) -> Header:
@@ -125,13 +127,13 @@ def read_header(content: bytes) -> Header:
             continue
         if number == 7:
             graph = value
-        elif number == 8 and _text(value, 1) in ("", "ai.onnx"):
+        elif number == 8 and text_of(value, 1) in ("", "ai.onnx"):
             opset = _integer(value, 2) or 0
         elif number == 14:
-            metadata[_text(value, 1)] = _text(value, 2)
+            metadata[text_of(value, 1)] = text_of(value, 2)
     if graph is None:
         raise ValueError("it holds no graph")
     # GraphProto: initializer 5, input 11, output 12. Files of old IR versions list weights as inputs.
-    weights = {_text(tensor, 8) for tensor in _messages(graph, 5)}
-    inputs = tuple(v for v in map(_value, _messages(graph, 11)) if v.name not in weights)
-    return Header(opset, inputs, tuple(map(_value, _messages(graph, 12))), metadata)
+    weights = {text_of(tensor, 8) for tensor in messages(graph, 5)}
+    inputs = tuple(v for v in map(_value, messages(graph, 11)) if v.name not in weights)
+    return Header(opset, inputs, tuple(map(_value, messages(graph, 12))), metadata)

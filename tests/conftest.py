@@ -78,7 +78,9 @@ def write_tiny_network(path, spec):
             ),
             helper.make_node("Greater", ["score", "zero"], ["is_road"]),
             helper.make_node("Squeeze", ["is_road", "axis"], ["plane"]),
-            helper.make_node("Cast", ["plane"], ["masks"], to=TensorProto.UINT8),
+            # By way of a real number, since TensorRT makes uint8 of nothing else.
+            helper.make_node("Cast", ["plane"], ["real_plane"], to=kind),
+            helper.make_node("Cast", ["real_plane"], ["masks"], to=TensorProto.UINT8),
         ],
         "tiny",
         [helper.make_tensor_value_info("frames", TensorProto.UINT8, [*sides, 3])],

@@ -114,7 +114,7 @@ def test_mask_moves_with_its_picture_and_keeps_its_values(sample):
     mask = sample[1]
     frame = np.repeat(mask[..., None] * 50, 3, 2)
     augment = build(
-        "[{RandomResizedCrop: {size: [64, 64], interpolation: INTER_NEAREST}},"
+        "[{RandomResizedCrop: {size: [64, 64], interpolation: INTER_NEAREST_EXACT}},"
         " {HorizontalFlip: {p: 0.5}}, {Rotate: {limit: 40, interpolation: INTER_NEAREST, p: 1}}]"
     )
     for chance in range(8):
@@ -123,6 +123,35 @@ def test_mask_moves_with_its_picture_and_keeps_its_values(sample):
         assert set(np.unique(target[known])) <= {0, 1, 2, 3}
         assert np.mean(picture[0][known] == 50 * target[known]) > 0.99
         assert known.mean() < 1  # a turn uncovers corners
+
+
+def lag(text):
+    """By how many pixels, on the average, an edge in the mask lies beside the picture's."""
+    mask = np.zeros((60, 80), np.uint8)
+    mask[:, 37:] = 1
+    frame = np.repeat(mask[..., None] * 255, 3, 2)
+    augment = build(text)
+    sums = np.zeros(2)
+    for chance in range(200):
+        picture, target = augment(frame, mask, chance)
+        sums += picture[0].mean() / 255, target.mean()
+    return (sums[0] - sums[1]) / 200 * target.shape[1]
+
+
+def test_a_resized_mask_lies_where_its_picture_does():
+    crop = "RandomResizedCrop: {size: [48, 96], scale: [0.5, 1.0], ratio: [1.0, 2.0]"
+    assert abs(lag(f"- {crop}}}")) < 0.03
+    assert lag(f"- {crop}, mask_interpolation: INTER_NEAREST}}") > 0.1  # what it is there against
+
+
+def test_a_choice_of_crops_has_one_size():
+    choice = "OneOf: {transforms: [{RandomResizedCrop: {size: [32, 64], p: 0.6}},"
+    assert build(f"- {choice} {{Resize: {{height: 32, width: 64, p: 0.4}}}}], p: 1}}").size == (
+        64,
+        32,
+    )
+    with pytest.raises(UsageError, match="different sizes"):
+        build(f"- {choice} {{Resize: {{height: 32, width: 64}}}}], p: 0.5}}")
 
 
 @pytest.mark.parametrize(("more", "fill"), [("", VOID), (", fill_mask: 2", 2)])

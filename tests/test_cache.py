@@ -2,8 +2,12 @@
 
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +218,216 @@ def test_two_processes_that_write_at_once_both_succeed(tmp_path):
     assert errors == ["", ""]
     assert EngineCache(tmp_path).read("net", {"k": "v"})[:1] in (b"a", b"b")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_facts_are_in_the_head_and_make_no_other_entry(tmp_path):
+    cache = EngineCache(tmp_path)
+    cache.write("net", KEY, b"payload", {"build_seconds": 1.5})
+    cache.note({"parity": 0.999})
+    payload, facts = cache.find("net", KEY)
+    assert payload == b"payload"
+    assert facts["build_seconds"] == 1.5
+    assert facts["parity"] == 0.999
+    assert facts["date"].startswith("20")
+    assert len(list(tmp_path.iterdir())) == 1
+    payload, head = cache.last()
+    assert payload == b"payload"
+    assert head["facts"] == facts
+    assert head["size"] == 7
+
+
+def test_facts_go_to_the_entry_that_was_used_last(tmp_path):
+    EngineCache(tmp_path).note({"parity": 1})  # of no entry: nothing happens
+    cache = EngineCache(tmp_path)
+    cache.write("one", KEY, b"1")
+    cache.write("two", KEY, b"2")
+    cache.read("one", KEY)
+    cache.note({"parity": 0.5})
+    assert cache.find("one", KEY)[1]["parity"] == 0.5
+    assert "parity" not in cache.find("two", KEY)[1]
+
+
+def test_a_fresh_cache_reads_only_what_it_has_written(tmp_path):
+    EngineCache(tmp_path).write("net", KEY, b"old")
+    fresh = EngineCache(tmp_path, fresh=True)
+    assert fresh.read("net", KEY) is None
+    fresh.write("net", KEY, b"new")
+    assert fresh.read("net", KEY) == b"new"
+    assert EngineCache(tmp_path).read("net", KEY) == b"new"
+
+
+HERE = {"openvino": {"version": "2", "device": "this"}, "tensorrt": "no GPU here"}
+
+
+def test_entries_say_what_they_are_and_whether_they_are_of_use(tmp_path, monkeypatch):
+    cache = EngineCache(tmp_path)
+    key = {"backend": "openvino", "version": "2", "device": "this", "precision": "fp32"}
+    keys = {
+        "a": {**key, "size": "1x96x64"},
+        "b": {**key, "version": "1"},
+        "c": {**key, "device": "that"},
+        "d": {**key, "backend": "tensorrt"},
+        "f-g": key,
+        "h": key,
+    }
+    for name, values in keys.items():
+        cache.write(name, values, b"x" * 100)
+    with monkeypatch.context() as patch:
+        patch.setattr("rtseg.engine.cache.__version__", "0.0.1")
+        cache.write("e", key, b"x")
+    whole = cache.path("f-g", key)
+    whole.write_bytes(whole.read_bytes()[:-30])
+    cache.path("h", key).write_bytes(bit_flipped(cache.path("h", key).read_bytes()))
+    (tmp_path / "i-0123456789abcdef.engine").write_bytes(b"garbage")
+    cache.write("k", key, b"x", {"parity": 0.5, "parity_reference": "it"})
+    (tmp_path / "not-ours.txt").write_text("hello")
+    entries = cache.entries()
+    assert [(e.name, e.fault(HERE)) for e in entries] == [
+        ("a", ""),
+        ("b", "of openvino 1"),
+        ("c", "of another device: that"),
+        ("d", "no GPU here"),
+        ("e", "of rtseg 0.0.1"),
+        ("f-g", "damaged: 30 of 100 bytes are missing"),
+        ("h", "damaged: its SHA-256 is another"),
+        ("i", "damaged: its head cannot be read"),
+        ("k", "only 50.00% of the pixels agree with it, 99% are needed"),
+    ]
+    first = entries[0]
+    assert (first.backend, first.precision, first.shape) == ("openvino", "fp32", "1x96x64")
+    assert first.size == first.path.stat().st_size
+    values = first.as_dict(HERE)
+    assert json.loads(json.dumps(values)) == values
+    assert values["valid"] is True
+    assert [e.name for e in cache.entries("f-g")] == ["f-g"]
+
+
+def test_an_entry_under_another_name_is_damaged(tmp_path):
+    cache = EngineCache(tmp_path)
+    cache.write("net", KEY, b"x")
+    cache.path("net", KEY).rename(tmp_path / "net-0123456789abcdef.engine")
+    assert "not the engine" in cache.entries()[0].damaged
+
+
+def test_clear_takes_out_what_is_ours(tmp_path):
+    cache = EngineCache(tmp_path)
+    assert EngineCache(tmp_path / "nowhere").clear() == (0, 0)
+    for name in ("one", "two"):
+        cache.write(name, KEY, b"x" * 50)
+    for name in (".one-0123.part", ".one-0123.lock", "tensorrt-10.0-GPU.timing", "mine.txt"):
+        (tmp_path / name).write_text("x")
+    sizes = {p.name: p.stat().st_size for p in tmp_path.iterdir()}
+    one = cache.path("one", KEY).name
+    assert cache.clear("one") == (1, sizes[one] + 1)
+    left = {cache.path("two", KEY).name, "tensorrt-10.0-GPU.timing", "mine.txt"}
+    assert {p.name for p in tmp_path.iterdir()} == left
+    assert cache.clear()[0] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_clear_leaves_the_lock_of_a_build_that_runs(tmp_path):
+    cache = EngineCache(tmp_path)
+    with cache.building("net", KEY):
+        (lock,) = tmp_path.iterdir()
+        cache.clear()
+        assert lock.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_left_goes_with_a_later_write(tmp_path):
+    cache = EngineCache(tmp_path)
+    old = time.time() - 2 * 3600
+    for name in (".net-x.part", ".net-x.lock"):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (old, old))
+    (tmp_path / ".net-young.part").write_text("being written now")
+    cache.write("net", KEY, b"x")
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {".net-young.part", cache.path("net", KEY).name}
+
+
+def test_a_full_disk_is_one_warning_and_leaves_nothing(tmp_path, caplog):
+    resource = pytest.importorskip("resource")
+    cache = EngineCache(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        cache.write("net", KEY, b"x" * 1_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (warning,) = warnings_in(caplog)
+    assert "cannot write the engine cache" in warning
+    assert list(tmp_path.iterdir()) == []
+    assert cache.stored() is None
+    # The process that has built it has it still, and can tell what it is.
+    assert cache.read("net", KEY) == b"x" * 1_000_000
+    cache.note({"parity": 1.0})
+    assert cache.last()[1]["facts"]["parity"] == 1.0
+    assert EngineCache(tmp_path).read("net", KEY) is None
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from rtseg.engine.cache import EngineCache
+with EngineCache(Path(sys.argv[1])).building("net", {"backend": "openvino", "network": "abc"}):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that is building."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("end", ["it is done", "it is killed"])
+def test_a_build_waits_for_the_other_process(tmp_path, holder, caplog, end):
+    caplog.set_level(logging.INFO, "rtseg")
+    cache = EngineCache(tmp_path)
+    ended = []
+
+    def finish():
+        time.sleep(0.4)
+        ended.append(time.monotonic())
+        if end == "it is done":
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+        else:
+            holder.kill()
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    with cache.building("other", KEY):
+        assert not ended  # another engine is another lock
+    with cache.building("net", KEY):
+        assert time.monotonic() >= ended[0]
+    thread.join()
+    (record,) = caplog.records
+    assert "another process builds the engine of net" in record.getMessage()
+    assert record.news
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_is_no_lock_nobody_is_kept_out(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    cache = EngineCache(tmp_path / "file")
+    with cache.building("net", KEY), cache.building("net", KEY):
+        pass
+    assert caplog.records == []
+
+
+def test_ctrl_c_ends_the_waiting(tmp_path, holder):
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt), EngineCache(tmp_path).building("net", KEY):
+        pytest.fail("the lock was held by another process")
+    timer.join()

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rtseg
+from rtseg.engine.pictures import nearest
 from rtseg.errors import UsageError
 from rtseg.spec import Spec
 from rtseg.video.hud import HeadUpDisplay
@@ -19,9 +20,7 @@ PALETTE = ((1, 2, 3), (0, 200, 90), (255, 0, 10), (70, 130, 180))
 def plain(picture, mask, paint, opacity):
     """The promise, in NumPy: the nearest mask pixel's colour, mixed in where its class is painted."""
     height, width = picture.shape[:2]
-    rows = np.arange(height) * mask.shape[0] // height
-    columns = np.arange(width) * mask.shape[1] // width
-    large = mask[np.ix_(rows, columns)]
+    large = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     colours = np.zeros((256, 3))
     colours[: len(PALETTE)] = np.array(PALETTE)[:, ::-1]
     mixed = (1 - opacity) * picture + opacity * colours[large]
@@ -151,6 +150,25 @@ def test_painting_draws_into_the_picture_it_is_given():
     assert cv2.countNonZero(whole[..., 1]) == part.shape[0] * part.shape[1]
 
 
+@given(st.integers(1, 700), st.integers(1, 3000))
+def test_the_mask_is_stretched_by_the_centres_of_its_pixels(short: int, long: int) -> None:
+    mask = np.random.default_rng(short).integers(0, 256, (1, short), np.uint8)
+    found = nearest(short, long)
+    expected = cv2.resize(mask, (long, 1), interpolation=cv2.INTER_NEAREST_EXACT)
+    assert np.array_equal(mask[0][found], expected[0])
+    # A pixel's centre lies within the one that was taken, or on its edge.
+    centres = (np.arange(long) + 0.5) * short / long
+    assert (np.abs(centres - (found + 0.5)) <= 0.5 + 1e-3).all()
+
+
+def test_a_painted_half_is_the_half() -> None:
+    # Three rows of the mask are stretched to eight of the picture: 2.67 a row, road from row 1 down.
+    mask = np.array([[0], [1], [1]], np.uint8)
+    picture = np.zeros((8, 4, 3), np.uint8)
+    Painter(("background", "road"), ((0, 0, 0), (0, 200, 90)), opacity=1.0).paint(picture, mask)
+    assert picture.any(axis=(1, 2)).tolist() == [False] * 3 + [True] * 5
+
+
 def test_what_was_painted_before_leaves_no_trace() -> None:
     # The painter keeps its buffers, and works on the rows that have something to paint only.
     rng = np.random.default_rng(7)
@@ -164,5 +182,5 @@ def test_what_was_painted_before_leaves_no_trace() -> None:
             painter.paint(picture, mask)
             Painter(("background", "road"), ((0, 0, 0), (0, 200, 90))).paint(once, mask)
             assert np.array_equal(picture, once)
-            stretched = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+            stretched = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
             assert not (picture != before).any(axis=2)[stretched == 0].any()

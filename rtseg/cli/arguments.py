@@ -12,6 +12,9 @@ from typing import NoReturn
 from rtseg import __version__
 from rtseg.errors import RtsegError
 
+BACKENDS_HELP = "tensorrt, torch-tensorrt, openvino or onnxruntime (default: the best there is)"
+PRECISIONS_HELP = "fp32, fp16, bf16 or int8 (default: the backend's fastest)"
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, exit status 2."""
@@ -79,12 +82,31 @@ def names(text: str) -> list[str]:
     return found
 
 
+class _Lines(logging.Handler):
+    """Writes warnings to standard error, and what is marked as ``news`` to who uses the command."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(logging.INFO)
+        self._prog = prog
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        warning = record.levelno >= logging.WARNING
+        if warning or getattr(record, "news", False):
+            text = f"{self._prog}: {'warning: ' if warning else ''}{record.getMessage()}"
+            try:
+                print(text, file=sys.stderr, flush=True)
+            except Exception:
+                self.handleError(record)
+
+
 def run(prog: str, command: Callable[[], int]) -> int:
     """Run a command; returns its exit status, with rtseg's errors and warnings as one line each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"{prog}: warning: %(message)s"))
     log = logging.getLogger("rtseg")
+    handler, level = _Lines(prog), log.level
     log.addHandler(handler)
+    if log.getEffectiveLevel() > logging.INFO:
+        log.setLevel(logging.INFO)
     try:
         return command()
     except RtsegError as error:
@@ -94,3 +116,4 @@ def run(prog: str, command: Callable[[], int]) -> int:
         return 130
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)

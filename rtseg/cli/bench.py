@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtseg import __version__
-from rtseg.cli.arguments import Parser, names, run, size, whole
+from rtseg.cli.arguments import BACKENDS_HELP, PRECISIONS_HELP, Parser, names, run, size, whole
 from rtseg.errors import BackendError, NetworkError, UsageError
 
 if TYPE_CHECKING:
@@ -40,8 +40,10 @@ def parser() -> Parser:
     """Build the argument parser."""
     p = Parser(PROG, "Measure engines: FPS alongside mIoU.", _EPILOG)
     p.add_argument("network", nargs="*", default=["road-unet"], help="default: road-unet")
-    p.add_argument("--backend", type=names, default=["openvino"], metavar="NAME,…")
-    p.add_argument("--precision", type=names, default=[None], metavar="NAME,…")
+    p.add_argument("--backend", type=names, default=[None], metavar="NAME,…", help=BACKENDS_HELP)
+    p.add_argument(
+        "--precision", type=names, default=[None], metavar="NAME,…", help=PRECISIONS_HELP
+    )
     p.add_argument("--size", type=_sizes, default=[None], metavar="WxH,…")
     p.add_argument("--rounds", type=whole(1), default=9, metavar="N", help="default: 9")
     p.add_argument("--frames", type=whole(1), default=60, metavar="N", help="a round (default: 60)")
@@ -54,6 +56,7 @@ def _sizes(text: str) -> list[tuple[int, int]]:
 
 
 def _engines(options: argparse.Namespace, stack: ExitStack) -> dict[str, Engine]:
+    from rtseg.cli.build_progress import MaybeBuilding
     from rtseg.engine import load
 
     log = logging.getLogger("rtseg")
@@ -61,9 +64,16 @@ def _engines(options: argparse.Namespace, stack: ExitStack) -> dict[str, Engine]
     every = itertools.product(options.network, options.backend, options.precision, options.size)
     for network, backend, precision, wanted in every:
         try:
-            engine = stack.enter_context(
-                load(network, backend=backend, precision=precision, size=wanted)
-            )
+            with MaybeBuilding(PROG, network) as progress:
+                engine = stack.enter_context(
+                    load(
+                        network,
+                        backend=backend,
+                        precision=precision,
+                        size=wanted,
+                        on_progress=progress,
+                    )
+                )
         except (BackendError, NetworkError) as error:
             log.warning("left out: %s", error)
             continue
@@ -104,7 +114,7 @@ def _accuracy(engine: Engine, pictures: Pictures) -> dict[str, Any]:
     for frame, truth in pictures:
         small = cv2.resize(frame, (spec.width, spec.height)).astype(np.uint8, copy=False)
         mask = cv2.resize(
-            engine.infer(small[None])[0], truth.shape[::-1], interpolation=cv2.INTER_NEAREST
+            engine.infer(small[None])[0], truth.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT
         )
         matrix.add(to_classes[truth], mask.astype(np.uint8, copy=False))
     iou = {

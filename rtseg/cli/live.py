@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import signal
 import sys
@@ -80,9 +81,12 @@ def _live(
             f"give --camera {options.camera} or the source {options.source!r}, not both"
         )
     text = str(options.camera) if options.camera is not None else options.source or "demo"
+    if options.quiet:
+        logging.getLogger("rtseg").setLevel(logging.WARNING)
 
     # Imports come as late as they can: a wrong argument is said before OpenVINO is loaded.
     from rtseg.atomic import require_writable
+    from rtseg.cli.build_progress import MaybeBuilding
     from rtseg.engine import find_network, load
     from rtseg.video.controls import Controls
     from rtseg.video.overlay import Painter
@@ -140,15 +144,17 @@ def _live(
             sinks.append(MaskFolder(options.masks))
         source.skip(options.start)
         mode: Mode = options.mode or ("latency" if source.live else "throughput")
-        engine = stack.enter_context(
-            load(
-                options.network,
-                backend=options.backend,
-                precision=options.precision,
-                size=options.size,
-                mode=mode,
+        with MaybeBuilding(PROG, spec.name, show=not options.quiet) as progress:
+            engine = stack.enter_context(
+                load(
+                    options.network,
+                    backend=options.backend,
+                    precision=options.precision,
+                    size=options.size,
+                    mode=mode,
+                    on_progress=progress,
+                )
             )
-        )
         controls: Controls | None = None
         if window is not None:
             window.title = f"rtseg: {source.name}"

@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtseg.cli.arguments import Parser, names, number, size, whole
+from rtseg.cli.arguments import (
+    BACKENDS_HELP,
+    PRECISIONS_HELP,
+    Parser,
+    names,
+    number,
+    size,
+    whole,
+)
 from rtseg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,10 +45,8 @@ def parser() -> Parser:
 
     network = p.add_argument_group("network and engine")
     network.add_argument("--network", default="road-unet", metavar="NAME|FILE.onnx")
-    network.add_argument("--backend", metavar="NAME", help="openvino (default) or onnxruntime")
-    network.add_argument(
-        "--precision", metavar="NAME", help="fp32, fp16 or bf16 (default: fastest)"
-    )
+    network.add_argument("--backend", metavar="NAME", help=BACKENDS_HELP)
+    network.add_argument("--precision", metavar="NAME", help=PRECISIONS_HELP)
     network.add_argument("--size", type=size, metavar="WxH", help="the network's input size")
     network.add_argument(
         "--mode",

@@ -1,11 +1,13 @@
 """Engines: what a backend makes of a network file on this machine.
 
 The runtime here imports NumPy and one backend. ``rtseg.engine.export``, which makes network files,
-is the only module that imports torch, and nothing imports it but the commands that export.
+and ``rtseg.engine.torch_tensorrt`` are the only modules that import torch, the latter not before it
+makes an engine. Nothing imports the former but the commands that export, and the latter's builds.
 """
 
+from rtseg.engine.backends import BACKENDS, PRECISIONS
 from rtseg.engine.base import Engine, Frame, Mask, Mode
-from rtseg.engine.choose import BACKENDS, PRECISIONS, find_network, load, zoo
+from rtseg.engine.choose import find_network, load, zoo
 
 __all__ = [
     "BACKENDS",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
+import logging
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import get_args
 
+from rtseg.engine.backends import BACKENDS, KNOWN, PRECISIONS, fault, installed
 from rtseg.engine.base import Engine, Mode
 from rtseg.engine.cache import EngineCache
-from rtseg.errors import BackendError, UsageError
+from rtseg.errors import BackendError, RtsegError, UsageError, one_line
 from rtseg.spec import NetworkFile, read_network
 
-BACKENDS = ("openvino", "onnxruntime")
-PRECISIONS = ("fp32", "fp16", "bf16")
-_EXTRAS = {"openvino": "rtseg", "onnxruntime": "rtseg[onnxruntime]"}
+log = logging.getLogger("rtseg")
+
+Progress = Callable[[str, int, int], None]
+"""Called with what a build is at, how many of its steps are done, and how many there are."""
 
 
 def _zoo_folder() -> Path:
@@ -57,42 +60,167 @@ def load(
     mode: Mode = "throughput",
     batch: int = 1,
     cache: EngineCache | None = None,
+    on_progress: Progress | None = None,
+    check: bool = True,
 ) -> Engine:
     """Give the engine of a network on this machine.
 
     ``name_or_path`` is a name of the zoo (``road-unet``) or the path of a network file. ``backend``
-    is one of :data:`BACKENDS` (default: OpenVINO), ``precision`` one of :data:`PRECISIONS` (default:
-    the backend's choice, which ``engine.precision`` then tells), ``size`` the (width, height) of the
-    frames (default: the network's own), ``batch`` how many frames the engine takes at once.
+    is one of :data:`BACKENDS`; without it the first of them that this machine has and that can run
+    this network is taken, and a line in the log (``rtseg``) says which and why. ``precision`` is one
+    of :data:`PRECISIONS` (default: the backend's choice, which ``engine.precision`` then tells),
+    ``size`` the (width, height) of the frames (default: the network's own), ``batch`` how many
+    frames the engine takes at once. An engine that is not in the cache is built, which takes minutes
+    on a GPU: ``on_progress`` hears of it. ``check`` compares the masks of an engine that was built for
+    a GPU with the network's in FP32 (:mod:`rtseg.engine.parity`), and refuses it below 99 %.
 
     ``UsageError``: no such network, backend, precision or mode, or a backend that is not installed.
-    ``NetworkError``: a bad file, or a size it cannot take. ``BackendError``: the backend failed.
+    ``NetworkError``: a bad file, or a size it cannot take. ``BackendError``: the backend failed, or
+    all of them did.
     """
     if backend is not None and backend not in BACKENDS:
-        raise UsageError(f"unknown backend {backend!r}: one of {', '.join(BACKENDS)}")
+        raise UsageError(f"unknown backend {backend!r}: one of {', '.join(KNOWN)}")
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: one of {', '.join(PRECISIONS)}")
     if mode not in get_args(Mode):
         raise UsageError(f"unknown mode {mode!r}: one of {', '.join(get_args(Mode))}")
     if batch < 1:
         raise UsageError(f"batch {batch}: at least 1")
-    backend = backend or BACKENDS[0]
-    if importlib.util.find_spec(backend) is None:
-        raise UsageError(
-            f"the backend {backend} is not installed: pip install '{_EXTRAS[backend]}'"
-        )
-    # OpenVINO converts weights itself; ONNX Runtime runs the file's own precision.
-    network = find_network(name_or_path, precision if backend == "onnxruntime" else None)
-    if size is not None:
-        network = NetworkFile(network.path, network.spec.resized(*size), network.sha256)
+    cache = cache or EngineCache()
+
+    def make(chosen: str) -> Engine:
+        # ONNX Runtime runs a file's own precision; the others find or make what they need.
+        network = find_network(name_or_path, precision if chosen == "onnxruntime" else None)
+        if size is not None:
+            network = NetworkFile(network.path, network.spec.resized(*size), network.sha256)
+        engine = _make(chosen, network, precision, mode, cache, batch, on_progress)
+        if check and engine.built and KNOWN[chosen].on_gpu:
+            _require_parity(engine, network, cache)
+        return engine
+
+    if backend is None:
+        return _best(make, precision)
+    known = KNOWN[backend]
+    if not installed(known):
+        raise UsageError(f"the backend {backend} is not installed: pip install '{known.extra}'")
+    reason = fault(known, precision)
+    if reason:
+        raise BackendError(f"--backend {backend}: {reason}" if known.on_gpu else reason)
+    return make(backend)
+
+
+def _best(make: Callable[[str], Engine], precision: str | None) -> Engine:
+    """Make the engine of the first backend that can, and say in one line which and why."""
+    passed: list[str] = []
+    errors: dict[str, BackendError] = {}
+    news = False
+    for backend in BACKENDS:
+        known = KNOWN[backend]
+        if not installed(known):
+            passed.append(f"{backend}: not installed")
+            continue
+        news |= known.on_gpu
+        reason = fault(known, precision)
+        if reason:
+            passed.append(f"{backend}: {reason}")
+            if not known.on_gpu:
+                errors[backend] = BackendError(reason)
+            continue
+        try:
+            engine = make(backend)
+        except BackendError as error:
+            errors[backend] = error
+            passed.append(f"{backend}: {error}")
+            if known.on_gpu or precision is None:
+                continue
+            break  # a precision that was asked for is not run some slower way instead
+        _tell(engine, passed, news=news, failed=bool(errors))
+        return engine
+    for backend in ("openvino", *errors):  # the default's own error says most
+        if backend in errors:
+            raise errors[backend]
+    raise UsageError(f"no backend is installed: pip install '{KNOWN['openvino'].extra}'")
+
+
+def _tell(engine: Engine, passed: list[str], *, news: bool, failed: bool) -> None:
+    """Log the choice: a warning if a better backend failed, else ``news`` where there is a GPU's.
+
+    The commands print what is ``news``; that a machine without a GPU's packages runs on its CPU is
+    none.
+    """
+    spec = engine.spec
+    why = f" ({'; '.join(passed)})" if passed else ""
+    log.log(
+        logging.WARNING if failed else logging.INFO,
+        "%s %dx%d: %s %s on %s%s",
+        *(spec.name, spec.width, spec.height, engine.backend, engine.precision, engine.device, why),
+        extra={"news": news},
+    )
+
+
+def _make(
+    backend: str,
+    network: NetworkFile,
+    precision: str | None,
+    mode: Mode,
+    cache: EngineCache,
+    batch: int,
+    on_progress: Progress | None,
+) -> Engine:
     if backend == "openvino":
         from rtseg.engine import openvino
 
-        return openvino.OpenVINOEngine(network, precision, mode, cache or EngineCache(), batch)
-    from rtseg.engine import onnxruntime
+        return openvino.OpenVINOEngine(network, precision, mode, cache, batch)
+    if backend == "onnxruntime":
+        from rtseg.engine import onnxruntime
 
-    if precision is not None and precision not in onnxruntime.PRECISIONS:
-        raise BackendError(
-            f"precision {precision}: ONNX Runtime runs {' or '.join(onnxruntime.PRECISIONS)}"
+        return onnxruntime.ONNXRuntimeEngine(network, precision, mode, batch)
+    on_progress = on_progress or _LoggedProgress(network.spec.name)
+    try:
+        if backend == "tensorrt":
+            from rtseg.engine.tensorrt import engine
+
+            return engine.TensorRTEngine(
+                network, precision, mode, cache, batch, on_progress=on_progress
+            )
+        from rtseg.engine import torch_tensorrt
+
+        return torch_tensorrt.TorchTensorRTEngine(
+            network, precision, mode, cache, batch, on_progress=on_progress
         )
-    return onnxruntime.ONNXRuntimeEngine(network, precision, mode, batch)
+    except RtsegError:
+        raise
+    except Exception as error:  # what these libraries raise has no common base
+        log.debug("%s failed", backend, exc_info=True)
+        raise BackendError(
+            f"{network.spec.name}: {backend} failed: {type(error).__name__}: {one_line(error)}"
+        ) from error
+
+
+def _require_parity(engine: Engine, network: NetworkFile, cache: EngineCache) -> None:
+    """Close an engine that does not paint what its network says; ``BackendError`` has the figure."""
+    from rtseg.engine import parity
+
+    if not parity.can_check():
+        log.warning(
+            "%s: not compared with FP32: pip install 'rtseg[onnxruntime]'", engine.spec.name
+        )
+        return
+    try:
+        parity.check(engine, network, cache).require(engine.spec.name)
+    except BaseException:
+        engine.close()
+        raise
+
+
+class _LoggedProgress:
+    """Says in the log what a build is at: a line a phase."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._phase = ""
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase != self._phase:
+            self._phase = phase
+            log.info("%s: %s", self._name, phase)

@@ -19,7 +19,7 @@ _NAMES = {hint.get_type_name(): name for name, hint in _HINTS.items()}
 
 
 @functools.cache
-def _core() -> ov.Core:
+def the_core() -> ov.Core:
     """The one OpenVINO core of this process, kept to its end.
 
     Its CPU plugin sets an alternate signal stack, and when it goes it puts the one before back,
@@ -47,7 +47,7 @@ class OpenVINOEngine(Engine):
         batch: int = 1,
     ) -> None:
         spec = network.spec
-        core = _core()
+        core = the_core()
         device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
         cores = usable_cores()
         streams = cores if mode == "throughput" else 1

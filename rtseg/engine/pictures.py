@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,12 +13,24 @@ Picture = NDArray[np.uint8]
 """(H, W, 3) uint8 BGR, of the camera's size."""
 
 
-@dataclass(frozen=True)
+def nearest(short: int, long: int) -> NDArray[np.intp]:
+    """Return (long,): which of ``short`` rows is the nearest to each of ``long``, by their centres.
+
+    As ``cv2.INTER_NEAREST_EXACT`` has it. The bilinear shrinking of the picture aligns centres, too,
+    while ``INTER_NEAREST`` aligns corners: it moves a mask by up to half a pixel of the mask.
+    """
+    rows = np.arange(short, dtype=np.uint16)[:, None]
+    wide = cv2.resize(rows, (1, long), interpolation=cv2.INTER_NEAREST_EXACT)
+    return wide[:, 0].astype(np.intp)
+
+
+@dataclass(frozen=True, eq=False)
 class Paint:
     """What is painted on a picture.
 
     ``colours`` (256, 3) uint8 BGR, a colour a class; ``painted`` (256,) uint8, 255 for the classes
-    that are painted and 0 for the others; ``opacity`` 0 to 1.
+    are painted and 0 for the others; ``opacity`` 0 to 1. None of it changes: what is painted anew
+    is another object.
     """
 
     colours: NDArray[np.uint8]
@@ -42,13 +55,19 @@ class PicturePath(ABC):
 
     @abstractmethod
     def picture(self) -> Picture:
-        """Return an array for pictures where the device reads fastest; it is the caller's."""
+        """Return an array for pictures where the device reads and writes fastest.
+
+        It is the caller's, to be used again and again: its memory is kept until :meth:`close`, and
+        as long after that as the caller has it.
+        """
 
     @abstractmethod
-    def submit(self, picture: Picture, paint: Paint | None) -> None:
-        """Start on a picture (H, W, 3) uint8 BGR; ``None`` leaves it as it is.
+    def submit(self, picture: Picture, paint: Paint | None, into: Picture | None = None) -> None:
+        """Start on a picture (H, W, 3) uint8 BGR; ``None`` leaves it unpainted.
 
-        Leave the picture alone until it is collected. ``ValueError`` for another shape or dtype,
+        ``into`` is the array that :meth:`collect` will be given, where it is not ``picture`` itself:
+        one of :meth:`picture`'s arrays is then painted by the device, without a copy on the host.
+        Leave both alone until they are collected. ``ValueError`` for another shape or dtype,
         ``RuntimeError`` when ``depth`` are in flight.
         """
 
@@ -56,8 +75,9 @@ class PicturePath(ABC):
     def collect(self, picture: Picture, mask: NDArray[np.uint8]) -> None:
         """Wait for the oldest picture; put it, painted, in ``picture`` and its mask in ``mask``.
 
-        ``picture`` may be the array that was submitted. ``mask`` is (h, w) uint8, of the spec's
-        size. ``RuntimeError`` when nothing is in flight; ``BackendError`` when the device failed.
+        ``picture`` is the array that was submitted, or the ``into`` of then; any other costs a copy.
+        ``mask`` is (h, w) uint8, of the spec's size. ``RuntimeError`` when nothing is in flight;
+        ``BackendError`` when the device failed.
         """
 
     @abstractmethod

@@ -45,6 +45,14 @@ _TRANSFORMS: dict[str, type[Any]] = {
 }
 
 # Pictures that a new pipeline is tried on: a smaller and a larger one, of different shapes.
+_RESIZING = frozenset(
+    (
+        "LongestMaxSize", "RandomResizedCrop", "RandomScale", "RandomSizedBBoxSafeCrop",
+        "RandomSizedCrop", "RareClassCrop", "Resize", "SmallestMaxSize",
+    )
+)  # fmt: skip
+"""Transforms that resize by ``cv2.resize``; the others warp, which is aligned."""
+
 _TRIAL_SIZES = ((320, 240), (960, 540))
 _TRIAL_DRAWS = 10
 
@@ -141,6 +149,10 @@ def _transform(declared: Any, where: str, classes: ClassTable | None) -> Any:
     # Dropouts leave the mask as it is unless told otherwise (None): that is meant, and stays.
     if "fill_mask" in parameters and parameters["fill_mask"].default is not None:
         values.setdefault("fill_mask", VOID)
+    if kind.__name__ in _RESIZING:
+        # albumentations' default, INTER_NEAREST, moves the mask against the picture by up to half a
+        # pixel: it takes the left upper corner of a pixel where the picture's takes its centre.
+        values.setdefault("mask_interpolation", cv2.INTER_NEAREST_EXACT)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
@@ -228,11 +240,13 @@ def _run(
     return picture, np.ascontiguousarray(target)
 
 
-def _nodes(pipeline: Any) -> Iterator[Any]:
+def _by_chance(pipeline: Any) -> Iterator[Any]:
+    """Yield the transforms that are now done and now not; of a OneOf one always is."""
     for transform in pipeline.transforms:
-        yield transform
+        if 0 < transform.p < 1 and not isinstance(pipeline, A.OneOf):
+            yield transform
         if isinstance(transform, A.BaseCompose):
-            yield from _nodes(transform)
+            yield from _by_chance(transform)
 
 
 def _trial(width: int, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -248,7 +262,7 @@ def _trial(width: int, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8
 
 def _sizes(pipeline: A.Compose, where: str, scale: int) -> set[tuple[int, int]]:
     """Collect the (width, height) that come out, with rare transforms always on and always off."""
-    rare = [(node, node.p) for node in _nodes(pipeline) if 0 < node.p < 1]
+    rare = [(node, node.p) for node in _by_chance(pipeline)]
     trials = [_trial(width * scale, height * scale) for width, height in _TRIAL_SIZES]
     sizes = set()
     try:

@@ -62,7 +62,9 @@ def rgb_at_width(frame: Picture, width: int) -> Picture:
 def mask_at(mask: Picture, shape: Sequence[int]) -> Picture:
     """Return ``mask`` (h, w), nearest, at the height and width that ``shape`` begins with."""
     size = (shape[1], shape[0])
-    return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT).astype(
+        np.uint8, copy=False
+    )
 
 
 def dim_void(picture: Picture, void: NDArray[np.bool_]) -> None:

@@ -201,13 +201,13 @@ class SegmentationTask(L.LightningModule):
         )
         small = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
         height, width = scored.frame.shape[:2]
-        mask = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+        mask = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return logits, mask.astype(np.uint8, copy=False)
 
     def _score(self, scored: Scored) -> NDArray[np.uint8]:
         logits, mask = self.predict_mask(scored)
         self.confusion.add(scored.truth, mask)
-        truth = cv2.resize(scored.truth, self.size, interpolation=cv2.INTER_NEAREST)
+        truth = cv2.resize(scored.truth, self.size, interpolation=cv2.INTER_NEAREST_EXACT)
         if (truth != VOID).any():
             target = torch.from_numpy(truth).long()[None].to(logits.device)
             self._val_loss[0] += float(F.cross_entropy(logits, target, ignore_index=VOID))

@@ -1,4 +1,4 @@
-"""The capture thread: reads the source, shrinks each picture for the network, hands it over."""
+"""The capture thread: reads the source, shrinks pictures for the network, hands them over."""
 
 from __future__ import annotations
 
@@ -14,12 +14,23 @@ from rtseg.video.sources import Source
 _PATIENCE_S = 2.0  # with a device that hangs in a read
 
 
+def shrink(frame: LiveFrame) -> None:
+    """Shrink a frame's picture for the network, and take the time."""
+    start = now()
+    height, width = frame.small.shape[:2]
+    cv2.resize(frame.picture, (width, height), dst=frame.small)
+    frame.resize = now() - start
+    frame.shrunk = True
+
+
 class Capturing:
     """Runs a source on a thread of its own.
 
     Frames come out of :attr:`ready`: every one, in order, where the source can wait, and only the
     newest of a live source, with ``dropped`` counting the others. Buffers come from, and go back
     to, :attr:`free`, of which there must be enough for everybody who holds one.
+
+    ``shrinks`` may be set False at any time, where the engine's device shrinks pictures by itself.
 
     ``start`` is the first frame's index. Of a source that can wait no more than ``limit`` frames
     are read, so that what lies behind them, damage say, is none of the run's business.
@@ -40,6 +51,7 @@ class Capturing:
         for frame in frames:
             self.free.put(frame)
         self.dropped = 0
+        self.shrinks = True
         self._loop = loop
         self._index = start
         self._end = None if limit is None or source.live else start + limit
@@ -81,10 +93,9 @@ class Capturing:
                     break
                 frame.index = self._index
                 self._index += 1
-                start = now()
-                height, width = frame.small.shape[:2]
-                cv2.resize(frame.picture, (width, height), dst=frame.small)
-                frame.resize = now() - start
+                frame.shrunk = False
+                if self.shrinks:
+                    shrink(frame)
                 displaced = self.ready.put(frame)
                 if displaced is not None:
                     self.dropped += 1

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.engine.pictures import Paint, PicturePath
+
 EMPTY: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 
 
@@ -25,6 +27,11 @@ class LiveFrame:
     network's classes (255: not scored), where the source knows it and ``has_truth`` says so.
     ``index`` counts the source's frames from 0, dropped ones included; ``captured`` and the other
     times are nanoseconds of :func:`now`.
+
+    ``shrunk`` says whether ``small`` is of this picture. ``path`` is the way over the engine's
+    device that the picture takes, None over the host (see :mod:`rtseg.video.segmenting`): ``paint``
+    is with what it is painted there, ``clean`` the picture without it, where a window may want that,
+    and ``places`` the arrays for it in the path's memory.
     """
 
     small: NDArray[np.uint8]
@@ -38,3 +45,8 @@ class LiveFrame:
     decode: int = 0
     resize: int = 0
     submitted: int = 0
+    shrunk: bool = False
+    paint: Paint | None = None
+    clean: NDArray[np.uint8] = field(default_factory=lambda: EMPTY)
+    path: PicturePath | None = None
+    places: tuple[NDArray[np.uint8], ...] = ()

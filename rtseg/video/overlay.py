@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.engine.pictures import Paint, nearest
 from rtseg.errors import UsageError
 from rtseg.spec import Spec
 
@@ -52,6 +53,7 @@ class Painter:
             self._where[0, i] = 255
             self._colours[i, 0] = palette[i][::-1]
         self._single = self._colours[chosen[0], 0] if len(chosen) == 1 else None
+        self._table: Paint | None = None
         self._shapes: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
         self._region: NDArray[np.uint8] = np.empty((0, 0), np.uint8)
         self._layer: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
@@ -61,6 +63,15 @@ class Painter:
         self._wide_colours: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
         self._row_of: NDArray[np.intp] = np.empty(0, np.intp)
 
+    def table(self) -> Paint:
+        """What this painter paints, contours apart, for a device that paints by itself.
+
+        The same object until the opacity changes.
+        """
+        if self._table is None or self._table.opacity != self.opacity:
+            self._table = Paint(self._colours[:, 0], self._where[0], self.opacity)
+        return self._table
+
     def _prepare(self, picture: tuple[int, ...], mask: tuple[int, ...]) -> None:
         if (picture, mask) == self._shapes:
             return
@@ -68,7 +79,7 @@ class Painter:
         self._small = np.empty(mask, np.uint8)
         self._wide = np.empty((mask[0], picture[1]), np.uint8)
         self._wide_colours = np.empty((mask[0], picture[1], 3), np.uint8)
-        self._row_of = np.arange(picture[0]) * mask[0] // picture[0]
+        self._row_of = nearest(mask[0], picture[0])
         self._region = np.empty(picture[:2], np.uint8)
         self._blend = np.empty(picture, np.uint8)
         self._layer = np.empty(picture, np.uint8)
@@ -90,7 +101,7 @@ class Painter:
             return
         rows, columns = mask.shape
         # The picture's rows whose mask rows are y to y + h; none, where the picture is the smaller.
-        top, bottom = (-(-row * height // rows) for row in (y, y + h))
+        top, bottom = map(int, np.searchsorted(self._row_of, (y, y + h)))
         part = picture[top:bottom]
         if self.opacity > 0 and top < bottom:
             inside = slice(y, y + h), slice(top, bottom)
@@ -106,6 +117,14 @@ class Painter:
         if self.contours:
             self._outline(picture, where, width / columns, height / rows)
 
+    def outline(self, picture: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+        """Draw what a device that has painted ``picture`` leaves out: the contours, if wanted."""
+        if not self.contours:
+            return
+        where = cv2.LUT(mask, self._where).astype(np.uint8, copy=False)
+        height, width = picture.shape[:2]
+        self._outline(picture, where, width / mask.shape[1], height / mask.shape[0])
+
     def _stretch(
         self,
         source: NDArray[np.uint8],
@@ -119,7 +138,7 @@ class Painter:
         The same pixels as one ``cv2.resize``, in a third of the time.
         """
         size = (wide.shape[1], rows.stop - rows.start)
-        cv2.resize(source[rows], size, dst=wide[rows], interpolation=cv2.INTER_NEAREST)
+        cv2.resize(source[rows], size, dst=wide[rows], interpolation=cv2.INTER_NEAREST_EXACT)
         np.take(wide, self._row_of[target_rows], 0, out=target[target_rows], mode="clip")
 
     def _outline(

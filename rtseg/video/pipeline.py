@@ -13,11 +13,12 @@ from rtseg.engine import Engine
 from rtseg.evaluation import ConfusionMatrix
 from rtseg.video.capturing import Capturing
 from rtseg.video.controls import Controls
-from rtseg.video.frame import EMPTY, LiveFrame, now
+from rtseg.video.frame import LiveFrame, now
 from rtseg.video.handover import Closed
 from rtseg.video.hud import HeadUpDisplay
 from rtseg.video.overlay import Painter
 from rtseg.video.report import Readout, Report
+from rtseg.video.segmenting import Segmenting
 from rtseg.video.sinks import Sink
 from rtseg.video.sources import Source
 from rtseg.video.writing import HELD, Writing
@@ -65,22 +66,23 @@ class LiveLoop:
         spec = engine.spec
         # Held at once: by the engine, ready, being captured, being painted, on the way to the sinks.
         held = engine.depth + 2 + 1 + 1 + HELD
-        frames = [
+        self._frames = [
             LiveFrame(
                 np.empty((spec.height, spec.width, 3), np.uint8),
                 np.empty((spec.mask_height, spec.mask_width), np.uint8),
             )
             for _ in range(held)
         ]
-        self._capturing = Capturing(source, frames, loop=loop, start=start, limit=limit)
+        self._capturing = Capturing(source, self._frames, loop=loop, start=start, limit=limit)
         self._writing = Writing(sinks or [], self._capturing.free)
         self.report.stages["write"] = self._writing.durations
+        self._segmenting = Segmenting(engine, painter, repaints=controls is not None)
         self._flying: deque[LiveFrame] = deque()
+        self._next: LiveFrame | None = None  # of another size than those in flight
         self._taken = 0
         self._ended = False
         self._error: Exception | None = None
         self._scaled: NDArray[np.uint8] = np.empty((0, 0), np.uint8)
-        self._clean: NDArray[np.uint8] = EMPTY
         self._last_frame = 0
         self._started = 0
         self._resumed = 0
@@ -115,9 +117,12 @@ class LiveLoop:
                 self._loop()
             finally:
                 self._capturing.stop()
-                self._engine.drain()
+                self._segmenting.drain()
                 self.report.dropped = self._capturing.dropped
-                self._writing.close()
+                try:
+                    self._writing.close()
+                finally:
+                    self._segmenting.close(self._frames)
         finally:
             cv2.setNumThreads(threads)
         return self.report
@@ -127,7 +132,7 @@ class LiveLoop:
             self._feed(wait=not self._flying)
             if self._flying:
                 frame = self._flying.popleft()
-                self._engine.collect(frame.mask)
+                self._segmenting.collect(frame)
                 if frame.submitted >= self._resumed:
                     self.report.stages["infer"].add(now() - frame.submitted)
                 # The stream that has just become free gets its next frame before this one is painted.
@@ -142,39 +147,52 @@ class LiveLoop:
 
     def _feed(self, *, wait: bool) -> None:
         """Submit what is ready, as much as the engine takes; wait a moment for it if asked to."""
-        while self._engine.pending < self._engine.depth and not self._ended:
-            if self._taken == self._limit:
-                self._ended = True
-                return
-            try:
-                frame = self._capturing.ready.take(_WAKE_S if wait else 0)
-            except Closed:
-                self._ended = True
-                return
-            except Exception as error:  # the source's; what is in flight is finished first
-                self._error = error
-                self._ended = True
-                return
+        while self._segmenting.has_room:
+            frame, self._next = self._next or self._take(wait=wait), None
             if frame is None:
                 return
             wait = False
-            self._taken += 1
+            if not self._segmenting.takes(frame):
+                self._next = frame
+                return
+            self._capturing.shrinks = self._segmenting.on_host
             frame.submitted = now()
-            self._engine.submit(frame.small)
+            self._segmenting.submit(frame, overlay=self._overlay)
             self._flying.append(frame)
+
+    def _take(self, *, wait: bool) -> LiveFrame | None:
+        """Take the next frame that is ready, if there is one; at the end there is none."""
+        if self._ended or self._taken == self._limit:
+            self._ended = True
+            return None
+        try:
+            frame = self._capturing.ready.take(_WAKE_S if wait else 0)
+        except Closed:
+            self._ended = True
+            return None
+        except Exception as error:  # the source's; what is in flight is finished first
+            self._error = error
+            self._ended = True
+            return None
+        if frame is not None:
+            self._taken += 1
+        return frame
+
+    @property
+    def _overlay(self) -> bool:
+        return self._controls is None or self._controls.overlay
 
     def _finish(self, frame: LiveFrame) -> None:
         report, stages, controls = self.report, self.report.stages, self._controls
         stages["decode"].add(frame.decode)
-        stages["resize"].add(frame.resize)
+        if frame.shrunk:
+            stages["resize"].add(frame.resize)
         clock = now()
         if frame.has_truth and report.matrix is not None:
             self._score(frame, report.matrix)
             clock = self._lap("score", clock)
-        if controls is not None:
-            self._keep_clean(frame.picture)
-        if controls is None or controls.overlay:
-            self._painter.paint(frame.picture, frame.mask)
+        self._segmenting.paint(frame, overlay=self._overlay)
+        if self._overlay:
             clock = self._lap("paint", clock)
         if self._with_hud if controls is None else controls.hud:
             lines = self._readout.lines(clock, self._capturing.dropped)
@@ -209,16 +227,9 @@ class LiveLoop:
             self.report.displayed.leave_out(controls.held)
             self._readout.leave_out(controls.held)
 
-    def _keep_clean(self, picture: NDArray[np.uint8]) -> None:
-        if self._clean.shape != picture.shape:
-            self._clean = np.empty_like(picture)
-        np.copyto(self._clean, picture)
-
     def _paint_again(self, frame: LiveFrame, controls: Controls) -> None:
         """A key that changes the picture is seen at once, in a pause too."""
-        np.copyto(frame.picture, self._clean)
-        if controls.overlay:
-            self._painter.paint(frame.picture, frame.mask)
+        self._segmenting.paint_again(frame, overlay=controls.overlay)
         if controls.hud:
             self._hud.draw(frame.picture, self._readout.latest)
         controls.window.show(frame.picture)
@@ -247,6 +258,8 @@ class LiveLoop:
         height, width = frame.truth.shape
         if self._scaled.shape != (height, width):
             self._scaled = np.empty((height, width), np.uint8)
-        cv2.resize(frame.mask, (width, height), dst=self._scaled, interpolation=cv2.INTER_NEAREST)
+        cv2.resize(
+            frame.mask, (width, height), dst=self._scaled, interpolation=cv2.INTER_NEAREST_EXACT
+        )
         matrix.add(frame.truth, self._scaled)
         self.report.scored += 1

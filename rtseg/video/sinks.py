@@ -213,7 +213,9 @@ class MaskFolder(Sink):
         height, width = frame.picture.shape[:2]
         if self._mask.shape != (height, width):
             self._mask = np.empty((height, width), np.uint8)
-        cv2.resize(frame.mask, (width, height), dst=self._mask, interpolation=cv2.INTER_NEAREST)
+        cv2.resize(
+            frame.mask, (width, height), dst=self._mask, interpolation=cv2.INTER_NEAREST_EXACT
+        )
         done, png = cv2.imencode(".png", self._mask, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         if not done:
             raise OutputError(f"{self.folder / name}.png: this mask cannot be encoded")
