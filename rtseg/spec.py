@@ -35,7 +35,8 @@ class Spec:
     ratio of a frame's side to its mask's: 1 or the stride of the network's logits.
     ``size_divisor`` divides every width and height that the network can be compiled for;
     ``fixed_size`` says that it can be compiled for no other size than its own.
-    ``precision`` is the type of the weights (``fp32`` or ``fp16``). The rest is for people:
+    ``precision`` is the type of the weights (``fp32`` or ``fp16``), or ``int8`` where the file is
+    quantised. The rest is for people:
     training data, recipe, measured accuracy, licence, the versions of what made it.
     """
 
@@ -143,8 +144,8 @@ class Spec:
             raise ValueError("there is one colour a class")
         if any(not 0 <= channel <= 255 for colour in self.palette for channel in colour):
             raise ValueError("colours are 0 to 255")
-        if self.precision not in ("fp32", "fp16"):
-            raise ValueError(f"precision {self.precision!r} is not fp32 or fp16")
+        if self.precision not in ("fp32", "fp16", "int8"):
+            raise ValueError(f"precision {self.precision!r} is not fp32, fp16 or int8")
 
 
 @dataclass(frozen=True)

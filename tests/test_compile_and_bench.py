@@ -46,7 +46,7 @@ def test_an_engine_that_disagrees_is_refused_with_the_figure(
     [
         (["missing.onnx"], "no such network file"),
         (["nothing"], "no network of the zoo"),
-        (["road-unet", "--size", "500x250"], "multiples of 32"),
+        (["road-unet", "--size", "501x250"], "multiples of 2,"),
         (["road-unet", "--backend", "caffe"], "unknown backend"),
         (["road-unet", "--frames", "0"], "--frames"),
     ],

@@ -282,6 +282,45 @@ def test_two_classes_without_a_classifier_layer_are_an_argmax_too():
     assert agreement(contract(model, frames), logits.argmax(1).numpy()) >= 0.9995
 
 
+@pytest.mark.parametrize(
+    ("architecture", "parts"),
+    [
+        ("unet-mobilenetv2", [[0, 2, 3], [1]]),
+        ("unet-mobilenetv2", [[3, 1], [2, 0]]),
+        ("fcn8s-mobilenetv2", [[0, 2, 3], [1]]),
+        ("fcn8s-mobilenetv2", [[1], [0, 3], [2]]),
+    ],
+)
+def test_a_class_of_several_channels_is_their_masks_merged(tmp_path, architecture, parts):
+    torch.manual_seed(5)
+    options = UNET if architecture.startswith("unet") else {"width": 0.35}
+    whole = lively(build(architecture, 4, **options))
+    model = build(architecture, len(parts), **options, parts=parts)
+    model.load_state_dict(whole.state_dict())
+    frames = smooth_frames(4)
+    stride = model.logits_stride
+    fine = by_hand(whole, frames).argmax(1)
+    merged = torch.stack([torch.isin(fine, torch.tensor(part)) for part in parts]).int().argmax(0)
+    assert len(merged.unique()) == len(parts)
+    at_stride = contract(model, frames, full_size=False)
+    assert agreement(at_stride, merged.numpy()) >= 0.9995
+    file = tmp_path / "parts.onnx"
+    export(model, replace(spec_of(len(parts)), size_divisor=model.size_divisor), file)
+    with load(file, backend="onnxruntime") as engine:
+        masks = engine.infer(frames)
+    assert agreement(masks, contract(model, frames)) >= 0.9995
+    # Where all four upsampled neighbours agree, so does the mask.
+    inner = np.kron(merged.numpy(), np.ones((1, stride, stride), int))
+    assert agreement(masks, inner) >= 0.8
+
+
+@pytest.mark.parametrize("parts", [[[0], [0]], [[0, 2], [3]], [[0, 1], []], [[0, 1, 2]]])
+def test_parts_that_do_not_part_the_channels_are_refused(parts):
+    for architecture in ("unet-mobilenetv2", "fcn8s-mobilenetv2"):
+        with pytest.raises(ValueError, match="parts is "):
+            build(architecture, 2, parts=parts)
+
+
 @pytest.mark.parametrize("name", ["unet", "fcn"])
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_one_file_serves_every_size_that_its_divisor_divides(exported, models, name, backend):

@@ -48,7 +48,7 @@ def specs(draw):
         mask_stride=stride,
         size_divisor=divisor,
         fixed_size=draw(st.booleans()),
-        precision=draw(st.sampled_from(["fp32", "fp16"])),
+        precision=draw(st.sampled_from(["fp32", "fp16", "int8"])),
         training_data=draw(printable),
         measured=draw(st.dictionaries(printable, st.floats(0, 1), max_size=3)),
         versions=draw(st.dictionaries(printable, printable, max_size=3)),

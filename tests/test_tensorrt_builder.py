@@ -162,7 +162,7 @@ def test_each_precision_needs_its_file(make_network, cache):
     with fake_gpu(), pytest.raises(BackendError) as caught:
         plan_for(network, BuildOptions(), H200, cache)
     assert "rtseg-compile alone.safetensors --half" in str(caught.value)
-    with fake_gpu(), pytest.raises(BackendError, match="QuantizeLinear"):
+    with fake_gpu(), pytest.raises(BackendError, match="--int8 FOLDER"):
         plan_for(network, BuildOptions(precision="int8"), H200, cache)
     make_network("alone.fp16.onnx")
     with fake_gpu(), pytest.raises(BackendError, match=r"alone\.fp16\.onnx.*not of fp16"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rtseg.atomic import require_writable, write_atomically
 from rtseg.cli.arguments import BACKENDS_HELP, PRECISIONS_HELP, Parser, run, size, whole
+from rtseg.cli.quantise_command import add_arguments, quantise
 from rtseg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ and its masks are compared with an FP32 reference: below 99 % agreement it is re
   rtseg-compile road-unet --backend onnxruntime --size 1024x512
   rtseg-compile road-unet --backend tensorrt --precision fp16 --out road-unet.engine
   rtseg-compile runs/road-unet/best.safetensors --out road-unet.onnx --name road-unet
+  rtseg-compile road-unet.onnx --int8 frames/train
   rtseg-compile --list"""
 
 _FOR_TENSORRT = (
@@ -77,6 +79,8 @@ def parser() -> Parser:
         "--ampere-plus", action="store_true", help="runs on every GPU from Ampere on"
     )
 
+    add_arguments(p)
+
     cache = p.add_argument_group("engine cache (of one network, if NETWORK is its name)")
     cache.add_argument("--list", action="store_true", help="list what is in it, with its validity")
     cache.add_argument("--json", action="store_true", help="with --list: as JSON")
@@ -117,6 +121,8 @@ def _command(options: argparse.Namespace) -> int:
         return list_cache(options.network, as_json=options.json)
     if options.network is None:
         raise UsageError("which network? Give a name of the zoo, a network file or a checkpoint")
+    if options.int8 is not None:
+        return quantise(options, PROG)
     return _compile(options)
 
 

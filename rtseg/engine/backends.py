@@ -29,9 +29,9 @@ class Backend:
 
 
 KNOWN: dict[str, Backend] = {
-    "openvino": Backend("OpenVINO", "rtseg", ("openvino",), ("fp32", "fp16", "bf16")),
+    "openvino": Backend("OpenVINO", "rtseg", ("openvino",), ("fp32", "fp16", "bf16", "int8")),
     "onnxruntime": Backend(
-        "ONNX Runtime", "rtseg[onnxruntime]", ("onnxruntime",), ("fp16", "fp32")
+        "ONNX Runtime", "rtseg[onnxruntime]", ("onnxruntime",), ("fp16", "fp32", "int8")
     ),
     "tensorrt": Backend(
         "TensorRT", "rtseg[tensorrt]", ("tensorrt", "pycuda"), ("fp16", "fp32", "int8"), True

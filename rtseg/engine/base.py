@@ -38,6 +38,8 @@ class Engine(ABC):
     """
 
     backend: str
+    rest = ""
+    """Of an INT8 engine: the arithmetic of what is not quantised, where the backend tells it."""
 
     def __init__(
         self,

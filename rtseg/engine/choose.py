@@ -11,6 +11,8 @@ from typing import get_args
 from rtseg.engine.backends import BACKENDS, KNOWN, PRECISIONS, fault, installed
 from rtseg.engine.base import Engine, Mode
 from rtseg.engine.cache import EngineCache
+from rtseg.engine.siblings import SUFFIXES
+from rtseg.engine.tensorrt.files import file_of
 from rtseg.errors import BackendError, RtsegError, UsageError, one_line
 from rtseg.spec import NetworkFile, read_network
 
@@ -32,12 +34,13 @@ def zoo() -> tuple[str, ...]:
 def find_network(name_or_path: str | Path, precision: str | None = None) -> NetworkFile:
     """Find and check a network: a name of the zoo, or the path of an ONNX file.
 
-    A name with ``precision`` ``fp16`` means the network's file of half-precision weights.
+    A name with ``precision`` ``fp16`` means the network's file of half-precision weights, with
+    ``int8`` the quantised one.
     ``UsageError`` for a name or path that is not there, ``NetworkError`` for a bad file.
     """
     text = str(name_or_path)
     if text in zoo():
-        suffix = ".fp16.onnx" if precision == "fp16" else ".onnx"
+        suffix = SUFFIXES.get(precision or "fp32", ".onnx")
         return read_network(_zoo_folder() / f"{text}{suffix}")
     path = Path(text)
     if path.suffix.lower() == ".onnx" or path.exists():
@@ -90,7 +93,10 @@ def load(
 
     def make(chosen: str) -> Engine:
         # ONNX Runtime runs a file's own precision; the others find or make what they need.
-        network = find_network(name_or_path, precision if chosen == "onnxruntime" else None)
+        half = chosen == "onnxruntime" and precision == "fp16"
+        network = find_network(name_or_path, precision if half else None)
+        if precision == "int8" and not KNOWN[chosen].on_gpu:
+            network, _ = file_of(network, precision)
         if size is not None:
             network = NetworkFile(network.path, network.spec.resized(*size), network.sha256)
         engine = _make(chosen, network, precision, mode, cache, batch, on_progress)

@@ -37,7 +37,7 @@ _ANY_SIZE = frozenset(
     (
         "Add", "ArgMax", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
         "ConvTranspose", "Div", "Gather", "GlobalAveragePool", "Greater", "HardSigmoid", "HardSwish",
-        "Identity", "MaxPool", "Mul", "Relu", "Sigmoid", "Sub", "Transpose",
+        "Identity", "MaxPool", "Mul", "ReduceMax", "ReduceMin", "Relu", "Sigmoid", "Sub", "Transpose",
     )
 )  # fmt: skip
 """Operators that know no frame size, as the networks here use them."""
@@ -66,11 +66,16 @@ class Contract(nn.Module):
             first.weight.copy_(first.weight.flip(1))
         self.two_classes = network.classes == 2
         last = getattr(network, "classifier", None)
+        parts = getattr(network, "parts", None) or [[0], [1]]
         self.folded = (
-            self.two_classes and isinstance(last, nn.Conv2d) and last.kernel_size == (1, 1)
+            self.two_classes
+            and isinstance(last, nn.Conv2d)
+            and last.kernel_size == (1, 1)
+            and len(parts[1]) == 1
         )
         if self.folded:
-            network.classifier = _difference(network.classifier)
+            network.classifier = _difference(network.classifier, list(parts[0]), parts[1][0])
+            network.parts = None
         self.network = network
         std = torch.tensor(IMAGENET_STD[::-1])
         mean = torch.tensor(IMAGENET_MEAN[::-1])
@@ -82,8 +87,12 @@ class Contract(nn.Module):
         # Cast first, permute after: TensorRT takes uint8 only into a cast.
         x = frames.to(self.scale.dtype).permute(0, 3, 1, 2) * self.scale + self.shift
         logits: Tensor = self.network(x)
-        if self.two_classes and not self.folded:
-            logits = logits[:, 1:] - logits[:, :1]
+        if self.folded and logits.shape[1] > 1:
+            logits = logits.amin(1, keepdim=True)  # above zero where it is above all the rest
+        elif self.two_classes and not self.folded:
+            # No slices: in the graph only crops may be some.
+            first, second = (logits.index_select(1, torch.tensor([i])) for i in (0, 1))
+            logits = second - first
         if self.upsampling > 1:
             logits = F.interpolate(
                 logits, scale_factor=float(self.upsampling), mode="bilinear", align_corners=False
@@ -93,15 +102,15 @@ class Contract(nn.Module):
         return index.to(self.scale.dtype).to(torch.uint8)
 
 
-def _difference(classifier: nn.Conv2d) -> nn.Conv2d:
-    """The 1×1 convolution that gives the second logit minus the first."""
-    single = nn.Conv2d(classifier.in_channels, 1, 1)
+def _difference(classifier: nn.Conv2d, rest: list[int], one: int) -> nn.Conv2d:
+    """The 1×1 convolution that gives channel ``one`` minus each of ``rest``."""
+    differences = nn.Conv2d(classifier.in_channels, len(rest), 1)
     assert classifier.bias is not None
-    assert single.bias is not None
+    assert differences.bias is not None
     with torch.no_grad():
-        single.weight.copy_(classifier.weight[1:] - classifier.weight[:1])
-        single.bias.copy_(classifier.bias[1:] - classifier.bias[:1])
-    return single
+        differences.weight.copy_(classifier.weight[one] - classifier.weight[rest])
+        differences.bias.copy_(classifier.bias[one] - classifier.bias[rest])
+    return differences
 
 
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec]:

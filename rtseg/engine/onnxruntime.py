@@ -12,7 +12,7 @@ from rtseg.engine.machine import usable_cores
 from rtseg.errors import BackendError
 from rtseg.spec import NetworkFile
 
-PRECISIONS = ("fp16", "fp32")
+PRECISIONS = ("fp16", "fp32", "int8")
 
 
 class ONNXRuntimeEngine(Engine):

@@ -12,7 +12,7 @@ from rtseg.engine.untracked import ov
 from rtseg.errors import BackendError
 from rtseg.spec import NetworkFile
 
-PRECISIONS = ("bf16", "fp16", "fp32")
+PRECISIONS = ("bf16", "fp16", "fp32", "int8")
 
 _HINTS = {"bf16": ov.Type.bf16, "fp16": ov.Type.f16, "fp32": ov.Type.f32}
 _NAMES = {hint.get_type_name(): name for name, hint in _HINTS.items()}
@@ -55,7 +55,7 @@ class OpenVINOEngine(Engine):
         # while this process wakes up to submit the next.
         depth = streams + 1 if mode == "throughput" else 1
         settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": cores}
-        if precision is not None:
+        if precision in _HINTS:
             settings["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         version = ov.get_version()
         key = {
@@ -89,7 +89,10 @@ class OpenVINOEngine(Engine):
             compiled.export_model(stream)
             cache.write(spec.name, key, stream.getvalue())
         hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        in_force = _NAMES.get(hint, hint)
+        rest = _NAMES.get(hint, hint)
+        # The hint is that of the layers which are not quantised.
+        quantised = spec.precision == "int8" and _runs_int8(compiled)
+        in_force = "int8" if quantised else rest
         if precision is not None and in_force != precision:
             raise BackendError(
                 f"precision {precision}: OpenVINO on this CPU ({device}) would run {in_force} "
@@ -105,6 +108,7 @@ class OpenVINOEngine(Engine):
             versions={"openvino": version},
             batch=batch,
         )
+        self.rest = rest if quantised else ""
         self._input_shape = (batch, spec.height, spec.width, 3)
         self._requests = [compiled.create_infer_request() for _ in range(depth)]
         # Views of the requests' own output buffers: they stay where they are.
@@ -128,6 +132,16 @@ class OpenVINOEngine(Engine):
             raise BackendError(f"OpenVINO failed on a frame: {_last_line(error)}") from error
         mask: Mask = self._masks[slot]
         return mask
+
+
+def _runs_int8(compiled: ov.CompiledModel) -> bool:
+    """Whether convolutions run as INT8, which a file of INT8 does not make them do on every CPU."""
+    for operation in compiled.get_runtime_model().get_ops():
+        told = operation.get_rt_info()
+        layer, precision = (str(told[key].value) for key in ("layerType", "runtimePrecision"))
+        if layer in ("Convolution", "Deconvolution") and precision in ("u8", "i8"):
+            return True
+    return False
 
 
 def _last_line(error: Exception) -> str:

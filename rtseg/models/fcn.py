@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rtseg.models.mobilenet_v2 import MobileNetV2Encoder
+from rtseg.models.parts import Parts, channels_of, largest
 from rtseg.models.vgg16 import VGG16Encoder
 
 
@@ -34,6 +35,7 @@ class FCN(nn.Module):
     last upsampling, ×``stride``, stays bilinear: it is left to the loss and to the contract, as every
     network's here, and costs less there. Sizes are multiples of ``size_divisor``; where one is no
     multiple of 32 an upsampling makes a row or column too many, which is cropped, as in the paper.
+    ``parts`` as in :class:`rtseg.models.unet.UNet`.
     """
 
     def __init__(
@@ -42,26 +44,29 @@ class FCN(nn.Module):
         encoder: MobileNetV2Encoder | VGG16Encoder,
         stride: int = 8,
         dropout: float = 0.0,
+        parts: Parts | None = None,
     ) -> None:
         super().__init__()
+        scored = channels_of(classes, parts)
         if stride not in (8, 16, 32):
             raise ValueError(f"FCN's stride is {stride}: one of 8, 16, 32")
         self.classes = classes
         self.logits_stride = stride
         # VGG's pooling rounds down: what it leaves out no upsampling brings back.
         self.size_divisor = 32 if isinstance(encoder, VGG16Encoder) else stride
+        self.parts = parts
         self.encoder = encoder
         self.dropout = nn.Dropout2d(dropout)
         depth = (32, 16, 8).index(stride) + 1
         self.scores = nn.ModuleList(
-            nn.Conv2d(channels, classes, 1) for channels in encoder.channels[::-1][:depth]
+            nn.Conv2d(channels, scored, 1) for channels in encoder.channels[::-1][:depth]
         )
         for score in self.scores:
             assert isinstance(score, nn.Conv2d)
             assert score.bias is not None
             nn.init.zeros_(score.weight)
             nn.init.zeros_(score.bias)
-        self.upsample2 = nn.ModuleList(_upsample2(classes) for _ in range(depth - 1))
+        self.upsample2 = nn.ModuleList(_upsample2(scored) for _ in range(depth - 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised RGB (N, 3, H, W) to logits (N, classes, H / stride, W / stride)."""
@@ -70,4 +75,4 @@ class FCN(nn.Module):
         for score, upsample2 in zip(list(self.scores)[1:], self.upsample2, strict=True):
             finer = score(maps.pop())
             scores = upsample2(scores)[..., : finer.shape[-2], : finer.shape[-1]] + finer
-        return scores
+        return largest(scores, self.parts)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtseg.models.mobilenet_v2 import MobileNetV2Encoder
+from rtseg.models.parts import Parts, channels_of, largest
 
 
 def _separable(inputs: int, outputs: int) -> nn.Sequential:
@@ -52,7 +53,11 @@ class UNet(nn.Module):
 
     ``widths`` are the decoder's channels from stride 16 downwards; ``logits_stride`` (16, 8, 4, 2 or
     1) says where the logits are made, and must have a width for every step down to it.
-    ``ValueError`` otherwise.
+
+    A class may be several things that look different, as background is: ``parts`` lists the
+    classifier's channels of each class, such as ``[[0, 1, 2], [3]]``, and the class's logit is the
+    largest of them. So a network of two classes can begin as one that knows eleven, and keep what it
+    knows. ``ValueError`` for what does not fit.
     """
 
     def __init__(
@@ -62,8 +67,10 @@ class UNet(nn.Module):
         widths: Sequence[int] = (128, 64, 32, 16),
         logits_stride: int = 2,
         dropout: float = 0.0,
+        parts: Parts | None = None,
     ) -> None:
         super().__init__()
+        channels = channels_of(classes, parts)
         if logits_stride not in (1, 2, 4, 8, 16):
             raise ValueError(f"logits_stride is {logits_stride}: one of 1, 2, 4, 8, 16")
         steps = (32 // logits_stride).bit_length() - 1
@@ -83,7 +90,8 @@ class UNet(nn.Module):
             inputs = width
         self.decoder = nn.ModuleList(blocks)
         self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(inputs, classes, 1)
+        self.parts = parts
+        self.classifier = nn.Conv2d(inputs, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised RGB (N, 3, H, W) to logits (N, classes, H / stride, W / stride)."""
@@ -91,5 +99,4 @@ class UNet(nn.Module):
         x = maps.pop()
         for block in self.decoder:
             x = block(x, maps.pop() if maps else None)
-        logits: Tensor = self.classifier(self.dropout(x))
-        return logits
+        return largest(self.classifier(self.dropout(x)), self.parts)

@@ -64,7 +64,7 @@ def file_of(network: NetworkFile, precision: str) -> tuple[NetworkFile, bytes]:
 def _how_to_make(path: Path, precision: str) -> str:
     name = path.name.removesuffix(SUFFIXES[precision])
     if precision == "int8":
-        return "INT8 takes a network file of QuantizeLinear and DequantizeLinear"
+        return f"make it with rtseg-compile {name}.onnx --int8 FOLDER-OF-PICTURES"
     half = " --half" if precision == "fp16" else ""
     return f"make it with rtseg-compile {name}.safetensors{half}"
 
