@@ -150,7 +150,7 @@ def test_an_engine_that_paints_otherwise_than_its_network_is_refused(load, caplo
         ):
             load(backend="tensorrt")
     # It is remembered with the engine, which is not tried again before it is built anew.
-    with fake_gpu(), pytest.raises(BackendError, match="only 94.99%"):
+    with fake_gpu(), pytest.raises(BackendError, match=r"only 94\.99%"):
         load(backend="tensorrt")
 
 
