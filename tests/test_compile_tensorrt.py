@@ -205,7 +205,7 @@ def test_clear_empties_the_cache(compile_, network, make_network, home):
         (["NET", *TENSORRT, "--out", "x.onnx"], "only FILE.engine"),
         (["NET", *TENSORRT, "--out", "no/folder/x.engine"], "cannot write this file"),
         (["NET", *TENSORRT, "--timing-cache", "no/folder/x"], "cannot write this file"),
-        (["NET", *TENSORRT, "--precision", "int8"], "QuantizeLinear"),
+        (["NET", *TENSORRT, "--precision", "int8"], "--int8 FOLDER-OF-PICTURES"),
         (["NET", *TENSORRT, "--size", "100x64"], "multiples of 32"),
         (["NET", *TENSORRT, "--batch", "0"], "--batch"),
     ],

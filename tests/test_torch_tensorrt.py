@@ -76,7 +76,9 @@ def folder(tmp_path, monkeypatch):
 def load(folder):
     def load(**options):
         options = {"backend": "torch-tensorrt", **options}
-        return rtseg.load(folder / "road.onnx", cache=EngineCache(folder / "cache"), **options)
+        # The file beside the checkpoint is not of the same network: there is nothing to compare with.
+        cache = EngineCache(folder / "cache")
+        return rtseg.load(folder / "road.onnx", cache=cache, check=False, **options)
 
     return load
 

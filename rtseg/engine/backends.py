@@ -37,7 +37,7 @@ KNOWN: dict[str, Backend] = {
         "TensorRT", "rtseg[tensorrt]", ("tensorrt", "pycuda"), ("fp16", "fp32", "int8"), True
     ),
     "torch-tensorrt": Backend(
-        "torch-tensorrt", "rtseg[torch-tensorrt]", ("torch", "torch_tensorrt"), ("fp16", "fp32"), True
+        "torch-tensorrt", "rtseg[torch-tensorrt]", ("torch_tensorrt", "torch"), ("fp16", "fp32"), True
     ),
 }  # fmt: skip
 

@@ -36,6 +36,8 @@ __all__ = [
     "rendered_frames",
 ]
 
+_SMALLEST = 64  # side of a drive's frame
+
 _MOMENTS = 97  # frames between two looks at a drive: far enough apart to differ
 
 
@@ -77,8 +79,9 @@ def rendered_frames(width: int, height: int, count: int) -> Iterator[NDArray[np.
     """Yield ``count`` frames (height, width, 3) uint8 BGR of several rendered drives."""
     for i in range(count):
         if i % 4 == 0:
-            drive = Drive(width, height, seed=i)
-        yield drive.frame(i * _MOMENTS)[0]
+            drive = Drive(max(width, _SMALLEST), max(height, _SMALLEST), seed=i)
+        frame = cv2.resize(drive.frame(i * _MOMENTS)[0], (width, height))
+        yield frame.astype(np.uint8, copy=False)
 
 
 def agreement(engine: Engine, reference: Engine, frames: Iterable[NDArray[np.uint8]]) -> float:
