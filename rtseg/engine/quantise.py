@@ -24,7 +24,6 @@ import contextlib
 import importlib.metadata
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from rtseg import spec as specification
+from rtseg.engine.telemetry import without_telemetry
 from rtseg.errors import InputError, NetworkError, one_line
 from rtseg.spec import NetworkFile
 
@@ -130,17 +130,9 @@ def _quantised(
 
 
 def _import_nncf() -> Any:
-    """Import NNCF without its telemetry, which reports what is done to Google Analytics."""
-    telemetry = "openvino_telemetry"
-    before = sys.modules.get(telemetry)
-    sys.modules[telemetry] = None  # type: ignore[assignment]
-    try:
+    """Import NNCF without its telemetry."""
+    with without_telemetry():
         import nncf
-    finally:
-        if before is None:
-            del sys.modules[telemetry]
-        else:
-            sys.modules[telemetry] = before
     nncf.set_log_level(logging.ERROR)
     return nncf
 
