@@ -142,11 +142,18 @@ class Double:
         """A release from before explicit typing."""
         self.module.dynamo.compile = self._compile_old
 
+    def new(self):
+        """A release that always keeps the graph's types, and takes the old words unheeded."""
+        self.module.dynamo.compile = self._compile_new
+
     def _compile_typed(self, program, inputs, *, use_explicit_typing=False, **settings):
         return self._compile(program, {"use_explicit_typing": use_explicit_typing, **settings})
 
     def _compile_old(self, program, inputs, *, enabled_precisions=None, **settings):
         return self._compile(program, {"enabled_precisions": enabled_precisions, **settings})
+
+    def _compile_new(self, program, inputs, **settings):
+        return self._compile(program, settings)
 
     def _compile(self, program, settings):
         print("building...")  # to standard output, as the real one
@@ -255,6 +262,14 @@ def test_releases_before_explicit_typing_are_told_by_precision(load, double):
     with load() as engine:
         assert engine.precision == "fp16"
     assert double.settings[0]["enabled_precisions"] == {torch.float16}
+
+
+def test_releases_that_always_keep_types_are_told_nothing_of_it(load, double):
+    double.new()
+    double.layers = []  # and need not tell of the layers either
+    with load() as engine:
+        assert engine.precision == "fp16"
+    assert set(double.settings[0]) == {"min_block_size", "disable_tf32"}
 
 
 def test_the_second_time_it_needs_no_checkpoint(load, folder, double):

@@ -65,12 +65,13 @@ def build(
     compile_ = torch_tensorrt.dynamo.compile
     settings: dict[str, Any] = {"min_block_size": 1, "disable_tf32": True}
     # The casts from and to uint8 are left to torch where TensorRT has no place for them: that is
-    # torch-tensorrt's own partition. Types are those of the graph; ``enabled_precisions`` was the
-    # way before, and later releases take it without heeding it.
-    typed = "use_explicit_typing" in inspect.signature(compile_).parameters
-    if typed:
+    # torch-tensorrt's own partition. Types are those of the graph: from 2.13 on always, from 2.6 on
+    # if asked to. ``enabled_precisions`` was the way before; 2.13 takes it without heeding it.
+    known = inspect.signature(compile_).parameters
+    typed = "use_explicit_typing" in known or "enabled_precisions" not in known
+    if "use_explicit_typing" in known:
         settings["use_explicit_typing"] = True
-    elif precision == "fp16":
+    elif not typed and precision == "fp16":
         settings["enabled_precisions"] = {torch.float16}
     said = io.StringIO()
     with contextlib.redirect_stdout(said), torch.no_grad():
