@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rtseg
-from rtseg.engine.cache import EngineCache, cache_folder
+from rtseg.engine.cache import KERNELS, EngineCache, cache_folder
 
 KEY = {"backend": "openvino", "network": "abc"}
 
@@ -323,6 +323,19 @@ def test_clear_takes_out_what_is_ours(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == left
     assert cache.clear()[0] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_clear_takes_out_kernels_with_the_last_network_only(tmp_path):
+    cache = EngineCache(tmp_path)
+    cache.write("one", KEY, b"x")
+    EngineCache(tmp_path / KERNELS).write("kernels", KEY, b"cubin")
+    (kernels,) = cache.kernels()
+    assert [e.path for e in cache.entries()] == [cache.path("one", KEY)]
+    cache.clear("one")
+    assert cache.kernels() == [kernels]
+    size = kernels.stat().st_size
+    assert cache.clear() == (0, size)
+    assert cache.kernels() == []
 
 
 def test_clear_leaves_the_lock_of_a_build_that_runs(tmp_path):

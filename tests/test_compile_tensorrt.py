@@ -186,9 +186,14 @@ def test_clear_empties_the_cache(compile_, network, make_network, home):
     assert (status, err) == (0, [])
     assert "1 engine removed" in out
     assert [e["name"] for e in listed(compile_)] == ["tiny"]
+    kernels = home / "kernels" / "kernels-0123456789abcdef.engine"
+    kernels.parent.mkdir()
+    kernels.write_bytes(bytes(200_000))
+    status, out, err = compile_("--list")
+    assert "and 0.2 MB of kernels that resize and paint on a GPU" in out
     status, out, err = compile_("--clear")
     assert "1 engine removed" in out
-    assert list(home.iterdir()) == []
+    assert [p for p in home.rglob("*") if p.is_file()] == []
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ def list_cache(name: str | None, *, as_json: bool) -> int:
         print(f"{cache.folder}: no engines{f' of {name}' if name else ''}")
     else:
         _print_table(cache.folder, entries, here)
+    if name is None and not as_json and (kernels := cache.kernels()):
+        size = sum(path.stat().st_size for path in kernels) / 1e6
+        print(f"and {size:.1f} MB of kernels that resize and paint on a GPU")
     return 0
 
 

@@ -31,6 +31,9 @@ log = logging.getLogger("rtseg")
 
 _Entry = tuple[dict[str, Any], bytes]
 
+KERNELS = "kernels"
+"""The folder, in that of the engines, of the kernels that resize and paint on a GPU."""
+
 _LITTER_AFTER = 3600.0
 """Seconds. A file that is being written for longer is that of a process that was killed."""
 
@@ -191,7 +194,7 @@ class EngineCache:
         return sorted(chosen, key=lambda e: (e.name, str(e.facts.get("date", "")), e.path.name))
 
     def clear(self, name: str | None = None) -> tuple[int, int]:
-        """Take out all entries (of one network, if given), timings and litter.
+        """Take out all entries (of one network, if given), timings, GPU kernels and litter.
 
         Returns how many engines, and how many bytes in all. An engine that another process builds
         now stays locked and is written when it is done. ``OSError`` if a file cannot be removed.
@@ -210,7 +213,13 @@ class EngineCache:
                     path.unlink()
                     size += bytes_
                     engines += path.suffix == ".engine"
+        if name is None:
+            size += EngineCache(self.folder / KERNELS).clear()[1] if self.kernels() else 0
         return engines, size
+
+    def kernels(self) -> list[Path]:
+        """The compiled kernels that resize and paint on a GPU: they belong to no network."""
+        return sorted((self.folder / KERNELS).glob("*.engine"))
 
     def _sweep(self) -> None:
         """Take away what processes that were killed have left."""

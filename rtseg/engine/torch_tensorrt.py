@@ -136,28 +136,31 @@ class TorchTensorRTEngine(Engine):
             "precision": precision,
         }
         self._torch = torch
-        module = None
-        payload = cache.read(spec.name, key)
-        if payload is not None:
-            try:
-                module = self._load(payload)
-            except Exception as error:  # not ours to read: as good as no entry
-                log.warning("%s: building the engine anew: %s", spec.name, one_line(error))
+        name = spec.name
+        module = self._cached(cache, name, key)
         built = module is None
         if module is None:
-            if on_progress is not None:
-                on_progress("building by torch-tensorrt", 0, 0)
-            began = time.perf_counter()
-            try:
-                payload = build(torch, torch_tensorrt, network, precision, batch)
-                module = self._load(payload)
-            except RtsegError:
-                raise
-            except Exception as error:
-                raise BackendError(
-                    f"{network.path}: torch-tensorrt cannot compile this network: {one_line(error)}"
-                ) from error
-            cache.write(spec.name, key, payload, {"build_s": round(time.perf_counter() - began, 1)})
+            with cache.building(name, key):
+                module = self._cached(
+                    cache, name, key
+                )  # another process may have built it meanwhile
+                built = module is None
+                if module is None:
+                    if on_progress is not None:
+                        on_progress("building by torch-tensorrt", 0, 0)
+                    began = time.perf_counter()
+                    try:
+                        payload = build(torch, torch_tensorrt, network, precision, batch)
+                        module = self._load(payload)
+                    except RtsegError:
+                        raise
+                    except Exception as error:
+                        raise BackendError(
+                            f"{network.path}: torch-tensorrt cannot compile this network: "
+                            f"{one_line(error)}"
+                        ) from error
+                    seconds = round(time.perf_counter() - began, 3)
+                    cache.write(name, key, payload, {"build_seconds": seconds})
         self._module: Any = module
         depth = 1 if mode == "latency" else _IN_FLIGHT
         super().__init__(
@@ -171,11 +174,21 @@ class TorchTensorRTEngine(Engine):
             batch=batch,
         )
         self._slots = [_Slot(torch, spec, batch) for _ in range(depth)]
-        self._up, self._run, self._down = (torch.cuda.Stream() for _ in range(3))
+        self._up, self._compute, self._down = (torch.cuda.Stream() for _ in range(3))
         self._pinned: dict[int, Any] = {}
         self._failures: list[Exception | None] = [None] * depth
         self._graphs = contextlib.ExitStack()
         self._warm_up(torch_tensorrt)
+
+    def _cached(self, name: str, payload: bytes | None) -> Any | None:
+        """The program of an entry of the cache, or None."""
+        if payload is None:
+            return None
+        try:
+            return self._load(payload)
+        except Exception as error:  # not ours to read: as good as no entry
+            log.warning("%s: building the engine anew: %s", name, one_line(error))
+            return None
 
     def _load(self, payload: bytes) -> Any:
         # The program is this user's own, checked by its SHA-256: it is run, like any engine.
@@ -233,10 +246,10 @@ class TorchTensorRTEngine(Engine):
                 with torch.cuda.stream(self._up):
                     place.frames.copy_(source.view(place.frames.shape), non_blocking=True)
                     place.up.record(self._up)
-                with torch.cuda.stream(self._run):
-                    self._run.wait_event(place.up)
+                with torch.cuda.stream(self._compute):
+                    self._compute.wait_event(place.up)
                     place.masks.copy_(self._module(place.frames))
-                    place.ran.record(self._run)
+                    place.ran.record(self._compute)
                 with torch.cuda.stream(self._down):
                     self._down.wait_event(place.ran)
                     place.pinned.copy_(place.masks, non_blocking=True)
@@ -251,7 +264,7 @@ class TorchTensorRTEngine(Engine):
             if failure is None:
                 place.down.synchronize()
             else:
-                for stream in (self._up, self._run, self._down):
+                for stream in (self._up, self._compute, self._down):
                     stream.synchronize()
         except Exception as error:
             failure = failure or error

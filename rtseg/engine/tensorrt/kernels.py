@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.engine.cache import EngineCache, cache_folder
+from rtseg.engine.cache import KERNELS, EngineCache, cache_folder
 from rtseg.engine.pictures import Paint, nearest
 from rtseg.engine.tensorrt.driver import Device
 from rtseg.errors import BackendError, one_line
@@ -174,7 +174,7 @@ class Kernels:
 
     def __init__(self, device: Device, cache: EngineCache | None = None) -> None:
         cuda = device.cuda
-        cache = cache or EngineCache(cache_folder() / "kernels")
+        cache = cache or EngineCache(cache_folder() / KERNELS)
         arch = "sm_" + device.compute_capability.replace(".", "")
         key = {
             "kernels": hashlib.sha256(source()).hexdigest(),
