@@ -137,13 +137,14 @@ class TorchTensorRTEngine(Engine):
         }
         self._torch = torch
         name = spec.name
-        module = self._cached(cache, name, key)
+        before = cache.read(name, key)
+        module = self._cached(name, before)
         built = module is None
         if module is None:
             with cache.building(name, key):
-                module = self._cached(
-                    cache, name, key
-                )  # another process may have built it meanwhile
+                now = cache.read(name, key)
+                if now != before:  # another process has built it meanwhile
+                    module = self._cached(name, now)
                 built = module is None
                 if module is None:
                     if on_progress is not None:
