@@ -1,6 +1,7 @@
 """The lower bounds in setup.cfg are the versions that ``make test-lowest`` runs."""
 
 import configparser
+import os
 import re
 import subprocess
 import sys
@@ -52,3 +53,16 @@ def test_a_command_without_its_extra_names_it_in_one_line(arguments, tmp_path) -
     assert run.returncode == 2
     assert len(run.stderr.splitlines()) == 1
     assert "needs torch: pip install 'rtseg[train]'" in run.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_goes_early_makes_no_traceback() -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "rtseg.cli.compile", "road-unet", "--spec"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    run.stdout.close()
+    assert run.stderr.read() == ""
+    assert run.wait() == 141

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -108,10 +110,16 @@ def run(prog: str, command: Callable[[], int]) -> int:
     if log.getEffectiveLevel() > logging.INFO:
         log.setLevel(logging.INFO)
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
+        return status
     except RtsegError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return error.status
+    except BrokenPipeError:
+        # Who reads our output has seen enough (``| head``). What is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
     except KeyboardInterrupt:
         return 130
     finally:
