@@ -16,6 +16,7 @@ import pytest
 import rtseg
 from rtseg.data.camvid import CamVid
 from rtseg.engine import BACKENDS, find_network, parity, zoo
+from rtseg.engine.backends import KNOWN, fault
 from rtseg.errors import BackendError, NetworkError, UsageError
 from rtseg.spec import read_network
 
@@ -24,6 +25,8 @@ from rtseg.spec import read_network
 def backend(request):
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
+    if reason := fault(KNOWN[request.param], None):
+        pytest.skip(f"{request.param} is installed, but cannot run: {reason}")
     return request.param
 
 
@@ -220,7 +223,7 @@ def test_an_engine_tells_what_it_is(engine, backend):
     assert engine.spec.name == "tiny"
     assert engine.device
     assert engine.depth >= 1
-    assert set(engine.versions) == {backend}
+    assert backend in engine.versions  # those of a GPU also tell of its driver's bindings
     assert engine.versions[backend].startswith(
         importlib.metadata.version(backend).rpartition(".")[0]
     )
