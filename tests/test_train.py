@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -128,6 +129,35 @@ def test_a_killed_run_resumes_to_the_same_weights(
         for folder in (run, whole)
     ]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
+@pytest.mark.parametrize("whom", ["the group", "a worker"])
+def test_a_signal_to_the_workers_too_makes_no_traceback(
+    whom: str, roads: Path, tmp_path: Path
+) -> None:
+    """``timeout`` and Slurm signal all processes of a run; a machine out of memory kills one."""
+    run = tmp_path / "run"
+    recipe = write_recipe(tmp_path / "recipe.yaml", trainer__max_epochs=500)
+    process = start(
+        "fit", "--config", recipe, "--data.root", roads, "--trainer.default_root_dir", run,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not (run / "metrics.csv").is_file():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    if whom == "the group":
+        os.killpg(process.pid, signal.SIGTERM)
+        status, _, err = finish(process)
+        assert (status, err) == (143, "")
+    else:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        status, _, err = finish(process)
+        (line,) = err.splitlines()
+        assert status == 1
+        assert "a process that reads the data was killed" in line
 
 
 def test_scores_and_masks(

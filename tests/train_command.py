@@ -81,7 +81,9 @@ def write_recipe(path: Path, **changes: Any) -> Path:
     return path
 
 
-def start(*arguments: str | Path, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def start(
+    *arguments: str | Path, launcher: tuple[str, ...] = (), start_new_session: bool = False
+) -> subprocess.Popen[str]:
     """Start ``rtseg-train`` as a process of its own, or under a launcher such as torchrun."""
     return subprocess.Popen(
         [sys.executable, *launcher, "-m", "rtseg.cli.train", *map(str, arguments)],
@@ -89,6 +91,7 @@ def start(*arguments: str | Path, launcher: tuple[str, ...] = ()) -> subprocess.
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=start_new_session,
     )
 
 

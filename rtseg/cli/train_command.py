@@ -213,4 +213,11 @@ def train(arguments: list[str]) -> int:
         raise
     except torch.OutOfMemoryError as error:
         raise UsageError("out of memory: lower data.batch or data.size") from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):  # torch has no class for it
+            raise
+        raise InputError(
+            "a process that reads the data was killed, maybe for want of memory: lower data.workers"
+            " or data.batch, and go on with --ckpt_path last"
+        ) from error
     return 0
