@@ -53,8 +53,11 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield (field number, value): an integer, or the bytes of a text or of a nested message."""
+def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yield (field number, value): an integer, or the bytes of a text or of a nested message.
+
+    ``ValueError`` where the message is cut short or is none.
+    """
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
@@ -77,7 +80,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 def messages(data: memoryview, wanted: int) -> Iterator[memoryview]:
     """Yield the nested messages of field number ``wanted``; ``ValueError`` where it is none."""
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == wanted:
             if isinstance(value, int):
                 raise ValueError(f"field {wanted} is not of its type")
@@ -92,9 +95,10 @@ def text_of(data: memoryview, wanted: int) -> str:
     return text
 
 
-def _integer(data: memoryview, wanted: int) -> int | None:
+def integer(data: memoryview, wanted: int) -> int | None:
+    """Return the number of field ``wanted``, None where it is not there."""
     found = None
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == wanted and isinstance(value, int):
             found = value
     return found
@@ -106,10 +110,10 @@ def _value(data: memoryview) -> Value:
     dims: list[int | str] = []
     for type_proto in messages(data, 2):
         for tensor in messages(type_proto, 1):
-            elem_type = _integer(tensor, 1) or 0
+            elem_type = integer(tensor, 1) or 0
             for shape in messages(tensor, 2):
                 for dim in messages(shape, 1):
-                    number = _integer(dim, 1)
+                    number = integer(dim, 1)
                     if number is not None and number >= 1 << 63:  # an int64's two's complement
                         number -= 1 << 64
                     dims.append(number if number is not None else text_of(dim, 2) or "?")
@@ -122,13 +126,13 @@ def read_header(content: bytes) -> Header:
     graph: memoryview | None = None
     metadata: dict[str, str] = {}
     opset = 0
-    for number, value in _fields(model):  # ModelProto: graph 7, opset_import 8, metadata_props 14
+    for number, value in fields(model):  # ModelProto: graph 7, opset_import 8, metadata_props 14
         if isinstance(value, int) or number not in (7, 8, 14):
             continue
         if number == 7:
             graph = value
         elif number == 8 and text_of(value, 1) in ("", "ai.onnx"):
-            opset = _integer(value, 2) or 0
+            opset = integer(value, 2) or 0
         elif number == 14:
             metadata[text_of(value, 1)] = text_of(value, 2)
     if graph is None:

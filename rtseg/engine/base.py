@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, Self
 
@@ -35,6 +36,9 @@ class Engine(ABC):
     in force (``fp32``, ``bf16``, ``fp16``, ``int8``) as the backend reports it, ``device`` the
     device's own name, ``depth`` the number of frames in flight that keeps it busy, ``built`` says
     whether it was compiled now rather than read from the cache, and ``versions`` what runs it.
+
+    Where ``probability`` is true the engine also gives the probability of the class road, 8 bits a
+    pixel: :meth:`collect_probability` and :meth:`infer_probability`.
     """
 
     backend: str
@@ -52,6 +56,7 @@ class Engine(ABC):
         built: bool,
         versions: dict[str, str],
         batch: int = 1,
+        probability: bool = False,
     ) -> None:
         self.spec = spec
         self.precision = precision
@@ -61,6 +66,7 @@ class Engine(ABC):
         self.built = built
         self.versions = versions
         self.batch = batch
+        self.probability = probability
         several = () if batch == 1 else (batch,)
         self._frame_shape: tuple[int, ...] = (*several, spec.height, spec.width, 3)
         self._mask_shape: tuple[int, ...] = (*several, spec.mask_height, spec.mask_width)
@@ -125,12 +131,57 @@ class Engine(ABC):
             self._release(slot)
         return out
 
+    def collect_probability(
+        self, out: Mask | None = None, probability: Mask | None = None
+    ) -> tuple[Mask, Mask]:
+        """Like :meth:`collect`; returns the mask and the road's probability, (h, w) uint8 both.
+
+        The probability is round(255 p), in the array of this name if it is given. Of a network of two
+        classes it is at least 128 exactly where the mask is road. ``RuntimeError`` too for an engine
+        without ``probability``.
+        """
+        self._require_probability()
+        if not self._flying:
+            raise RuntimeError("no frame is in flight: submit one first")
+        if out is None:
+            out = np.empty(self._mask_shape, np.uint8)
+        if probability is None:
+            probability = np.empty(self._mask_shape, np.uint8)
+        slot = self._flying.popleft()
+        try:
+            np.copyto(out, self._finish(slot))
+            np.copyto(probability, self._probability(slot))
+        finally:
+            self._release(slot)
+        return out, probability
+
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Map frames (N, H, W, 3) uint8 BGR to masks (N, h, w) uint8 of class indices.
 
         ``ValueError`` for another shape or dtype; ``RuntimeError`` while frames are in flight, or
         when the engine is closed.
         """
+        batches = self._batches(frames)
+        masks = np.empty((len(batches), *self._mask_shape), np.uint8)
+        self._fly(batches, lambda done: self.collect(masks[done]))
+        return self._unbatched(masks, len(frames))
+
+    def infer_probability(
+        self, frames: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Like :meth:`infer`; returns the road's probabilities (N, h, w), 0 to 255, beside the masks.
+
+        ``RuntimeError`` too for an engine without ``probability``.
+        """
+        self._require_probability()
+        batches = self._batches(frames)
+        masks = np.empty((len(batches), *self._mask_shape), np.uint8)
+        probabilities = np.empty_like(masks)
+        self._fly(batches, lambda i: self.collect_probability(masks[i], probabilities[i]))
+        return self._unbatched(masks, len(frames)), self._unbatched(probabilities, len(frames))
+
+    def _batches(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Check frames and part them into what :meth:`submit` takes."""
         self._require_open()
         height, width = self._frame_shape[-3:-1]
         if frames.ndim != 4 or frames.shape[1:] != (height, width, 3) or frames.dtype != np.uint8:
@@ -139,28 +190,29 @@ class Engine(ABC):
             )
         if self._flying:
             raise RuntimeError("frames are in flight: collect their masks first")
-        count = len(frames)
-        padded = -(-count // self.batch) * self.batch
-        if padded > count:  # the last batch is filled up with black
-            frames = np.concatenate(
-                (frames, np.zeros((padded - count, height, width, 3), np.uint8))
-            )
-        batches = frames.reshape(-1, *self._frame_shape)
-        masks = np.empty((len(batches), *self._mask_shape), np.uint8)
+        missing = -len(frames) % self.batch
+        if missing:  # the last batch is filled up with black
+            frames = np.concatenate((frames, np.zeros((missing, height, width, 3), np.uint8)))
+        return frames.reshape(-1, *self._frame_shape)
+
+    def _unbatched(self, masks: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+        return masks.reshape(-1, *self._mask_shape[-2:])[:count]
+
+    def _fly(self, batches: NDArray[np.uint8], collect: Callable[[int], object]) -> None:
+        """Keep the engine busy with ``batches``; ``collect`` is called for each, by its number."""
         done = 0
         try:
             for batch in batches:
                 if not self._free:
-                    self.collect(masks[done])
+                    collect(done)
                     done += 1
                 self.submit(batch)
             while self._flying:
-                self.collect(masks[done])
+                collect(done)
                 done += 1
         except BaseException:
             self.drain()
             raise
-        return masks.reshape(padded, *self._mask_shape[-2:])[:count]
 
     def pictures(self, width: int, height: int) -> PicturePath | None:
         """Return a way for whole pictures of ``width`` × ``height``, where the device has one.
@@ -189,6 +241,10 @@ class Engine(ABC):
         if self._closed:
             raise RuntimeError("this engine is closed")
 
+    def _require_probability(self) -> None:
+        if not self.probability:
+            raise RuntimeError("this engine gives no probability: load it with probability=True")
+
     def _release(self, slot: int) -> None:
         self._frames[slot] = None
         self._free.append(slot)
@@ -211,3 +267,7 @@ class Engine(ABC):
     @abstractmethod
     def _finish(self, slot: int) -> Mask:
         """Wait for ``slot`` and return its mask, valid until the slot is started again."""
+
+    def _probability(self, slot: int) -> Mask:
+        """Return the probability of ``slot``, after :meth:`_finish`, valid as long as its mask."""
+        raise NotImplementedError

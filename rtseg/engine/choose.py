@@ -8,9 +8,18 @@ from importlib import resources
 from pathlib import Path
 from typing import get_args
 
-from rtseg.engine.backends import BACKENDS, KNOWN, PRECISIONS, fault, installed
+from rtseg.engine.backends import (
+    BACKENDS,
+    KNOWN,
+    PRECISIONS,
+    elsewhere,
+    fault,
+    gpu_index,
+    installed,
+)
 from rtseg.engine.base import Engine, Mode
 from rtseg.engine.cache import EngineCache
+from rtseg.engine.probability import road_index
 from rtseg.engine.siblings import SUFFIXES
 from rtseg.engine.tensorrt.files import file_of
 from rtseg.errors import BackendError, RtsegError, UsageError, one_line
@@ -65,6 +74,8 @@ def load(
     cache: EngineCache | None = None,
     on_progress: Progress | None = None,
     check: bool = True,
+    probability: bool = False,
+    device: str | None = None,
 ) -> Engine:
     """Give the engine of a network on this machine.
 
@@ -76,8 +87,12 @@ def load(
     frames the engine takes at once. An engine that is not in the cache is built, which takes minutes
     on a GPU: ``on_progress`` hears of it. ``check`` compares the masks of an engine that was built for
     a GPU with the network's in FP32 (:mod:`rtseg.engine.parity`), and refuses it below 99 %.
+    With ``probability`` the engine also gives the probability of the class road, 8 bits a pixel
+    (:meth:`Engine.collect_probability`); the backends of a GPU do not.
+    ``device`` is ``CPU`` or ``CUDA:0``, ``CUDA:1`` ...: only the backends of that one are tried.
 
-    ``UsageError``: no such network, backend, precision or mode, or a backend that is not installed.
+    ``UsageError``: no such network, backend, precision, mode or device, a backend that is not
+    installed, or no class road whose probability to give.
     ``NetworkError``: a bad file, or a size it cannot take. ``BackendError``: the backend failed, or
     all of them did.
     """
@@ -89,6 +104,7 @@ def load(
         raise UsageError(f"unknown mode {mode!r}: one of {', '.join(get_args(Mode))}")
     if batch < 1:
         raise UsageError(f"batch {batch}: at least 1")
+    gpu = gpu_index(device) or 0
     cache = cache or EngineCache()
 
     def make(chosen: str) -> Engine:
@@ -99,23 +115,30 @@ def load(
             network, _ = file_of(network, precision)
         if size is not None:
             network = NetworkFile(network.path, network.spec.resized(*size), network.sha256)
-        engine = _make(chosen, network, precision, mode, cache, batch, on_progress)
+        if probability:
+            road_index(network.spec)  # before the long work
+        engine = _make(
+            chosen, network, precision, mode, cache, batch, on_progress,
+            probability=probability, gpu=gpu,
+        )  # fmt: skip
         if check and engine.built and KNOWN[chosen].on_gpu:
             _require_parity(engine, network, cache)
         return engine
 
     if backend is None:
-        return _best(make, precision)
+        return _best(make, precision, probability, device)
     known = KNOWN[backend]
     if not installed(known):
         raise UsageError(f"the backend {backend} is not installed: pip install '{known.extra}'")
-    reason = fault(known, precision)
+    reason = elsewhere(known, device) or fault(known, precision, probability)
     if reason:
         raise BackendError(f"--backend {backend}: {reason}" if known.on_gpu else reason)
     return make(backend)
 
 
-def _best(make: Callable[[str], Engine], precision: str | None) -> Engine:
+def _best(
+    make: Callable[[str], Engine], precision: str | None, probability: bool, device: str | None
+) -> Engine:
     """Make the engine of the first backend that can, and say in one line which and why."""
     passed: list[str] = []
     errors: dict[str, BackendError] = {}
@@ -125,8 +148,10 @@ def _best(make: Callable[[str], Engine], precision: str | None) -> Engine:
         if not installed(known):
             passed.append(f"{backend}: not installed")
             continue
+        if elsewhere(known, device):
+            continue
         news |= known.on_gpu
-        reason = fault(known, precision)
+        reason = fault(known, precision, probability)
         if reason:
             passed.append(f"{backend}: {reason}")
             if not known.on_gpu:
@@ -145,6 +170,8 @@ def _best(make: Callable[[str], Engine], precision: str | None) -> Engine:
     for backend in ("openvino", *errors):  # the default's own error says most
         if backend in errors:
             raise errors[backend]
+    if device is not None:
+        raise BackendError(f"device {device}: none of its backends runs here: {'; '.join(passed)}")
     raise UsageError(f"no backend is installed: pip install '{KNOWN['openvino'].extra}'")
 
 
@@ -172,22 +199,29 @@ def _make(
     cache: EngineCache,
     batch: int,
     on_progress: Progress | None,
+    *,
+    probability: bool,
+    gpu: int,
 ) -> Engine:
     if backend == "openvino":
         from rtseg.engine import openvino
 
-        return openvino.OpenVINOEngine(network, precision, mode, cache, batch)
+        return openvino.OpenVINOEngine(
+            network, precision, mode, cache, batch, probability=probability
+        )
     if backend == "onnxruntime":
         from rtseg.engine import onnxruntime
 
-        return onnxruntime.ONNXRuntimeEngine(network, precision, mode, batch)
+        return onnxruntime.ONNXRuntimeEngine(
+            network, precision, mode, batch, probability=probability
+        )
     on_progress = on_progress or _LoggedProgress(network.spec.name)
     try:
         if backend == "tensorrt":
             from rtseg.engine.tensorrt import engine
 
             return engine.TensorRTEngine(
-                network, precision, mode, cache, batch, on_progress=on_progress
+                network, precision, mode, cache, batch, on_progress=on_progress, gpu=gpu
             )
         from rtseg.engine import torch_tensorrt
 

@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from rtseg.engine.base import Engine, Frame, Mask, Mode
 from rtseg.engine.machine import usable_cores
+from rtseg.engine.probability import OUTPUT, with_probability
 from rtseg.errors import BackendError
 from rtseg.spec import NetworkFile
 
@@ -26,7 +27,13 @@ class ONNXRuntimeEngine(Engine):
     backend = "onnxruntime"
 
     def __init__(
-        self, network: NetworkFile, precision: str | None, mode: Mode, batch: int = 1
+        self,
+        network: NetworkFile,
+        precision: str | None,
+        mode: Mode,
+        batch: int = 1,
+        *,
+        probability: bool = False,
     ) -> None:
         spec = network.spec
         if precision is not None and precision != spec.precision:
@@ -42,9 +49,10 @@ class ONNXRuntimeEngine(Engine):
         options.log_severity_level = 3
         for dimension, value in (("batch", batch), ("height", spec.height), ("width", spec.width)):
             options.add_free_dimension_override_by_name(dimension, value)
+        source = with_probability(network) if probability else str(network.path)
         try:
             self._session = ort.InferenceSession(
-                str(network.path), options, providers=["CPUExecutionProvider"]
+                source, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions share no base but Exception
             raise BackendError(
@@ -60,6 +68,7 @@ class ONNXRuntimeEngine(Engine):
             built=True,
             versions={"onnxruntime": ort.__version__},
             batch=batch,
+            probability=probability,
         )
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
@@ -69,6 +78,9 @@ class ONNXRuntimeEngine(Engine):
         self._bindings = [self._session.io_binding() for _ in range(depth)]
         for binding, mask in zip(self._bindings, self._masks, strict=True):
             binding.bind_output(self._output, "cpu", 0, np.uint8, mask.shape, mask.ctypes.data)
+        self._probabilities = [np.empty(shape, np.uint8) for _ in range(depth * probability)]
+        for binding, array in zip(self._bindings, self._probabilities, strict=False):
+            binding.bind_output(OUTPUT, "cpu", 0, np.uint8, array.shape, array.ctypes.data)
         self._workers = ThreadPoolExecutor(depth, "rtseg-onnxruntime")
         self._runs: list[Future[None] | None] = [None] * depth
 
@@ -90,6 +102,9 @@ class ONNXRuntimeEngine(Engine):
                 f"ONNX Runtime failed on a frame: {' '.join(str(error).split())}"
             ) from error
         return self._masks[slot].reshape(self._mask_shape)
+
+    def _probability(self, slot: int) -> Mask:
+        return self._probabilities[slot].reshape(self._mask_shape)
 
     def close(self) -> None:
         """Wait for what is in flight and end the worker threads."""

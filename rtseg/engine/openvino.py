@@ -8,6 +8,7 @@ import io
 from rtseg.engine.base import Engine, Frame, Mask, Mode
 from rtseg.engine.cache import EngineCache
 from rtseg.engine.machine import usable_cores
+from rtseg.engine.probability import OUTPUT, with_probability
 from rtseg.engine.untracked import ov
 from rtseg.errors import BackendError
 from rtseg.spec import NetworkFile
@@ -45,6 +46,8 @@ class OpenVINOEngine(Engine):
         mode: Mode,
         cache: EngineCache,
         batch: int = 1,
+        *,
+        probability: bool = False,
     ) -> None:
         spec = network.spec
         core = the_core()
@@ -68,6 +71,8 @@ class OpenVINOEngine(Engine):
             "precision": precision or "default",
             "threads": f"{streams}/{cores}",
         }
+        if probability:
+            key["outputs"] = f"masks, {OUTPUT}"
         compiled = None
         payload = cache.read(spec.name, key)
         if payload is not None:
@@ -77,8 +82,9 @@ class OpenVINOEngine(Engine):
                 compiled = None
         built = compiled is None
         if compiled is None:
+            source = with_probability(network) if probability else network.path
             try:
-                model = core.read_model(network.path)
+                model = core.read_model(source)
                 model.reshape([batch, spec.height, spec.width, 3])
                 compiled = core.compile_model(model, "CPU", settings)
             except RuntimeError as error:
@@ -107,6 +113,7 @@ class OpenVINOEngine(Engine):
             built=built,
             versions={"openvino": version},
             batch=batch,
+            probability=probability,
         )
         self.rest = rest if quantised else ""
         self._input_shape = (batch, spec.height, spec.width, 3)
@@ -119,6 +126,10 @@ class OpenVINOEngine(Engine):
                 f"{network.path}: gives masks of {masks[0].shape}, its spec says {expected}"
             )
         self._masks = [mask.reshape(self._mask_shape) for mask in masks]
+        self._probabilities = [
+            request.get_output_tensor(1).data.reshape(self._mask_shape)
+            for request in (self._requests if probability else ())
+        ]
 
     def _start(self, slot: int, frame: Frame) -> None:
         request = self._requests[slot]
@@ -132,6 +143,10 @@ class OpenVINOEngine(Engine):
             raise BackendError(f"OpenVINO failed on a frame: {_last_line(error)}") from error
         mask: Mask = self._masks[slot]
         return mask
+
+    def _probability(self, slot: int) -> Mask:
+        probability: Mask = self._probabilities[slot]
+        return probability
 
 
 def _runs_int8(compiled: ov.CompiledModel) -> bool:

@@ -55,11 +55,12 @@ class TensorRTEngine(Engine):
         *,
         options: BuildOptions | None = None,
         on_progress: Callable[[str, int, int], None] | None = None,
+        gpu: int = 0,
     ) -> None:
         if options is None:
             options = BuildOptions(precision=precision or default_precision(network), batch=batch)
         spec = network.spec
-        self.gpu = Device()
+        self.gpu = Device(gpu)
         try:
             trt = bindings.import_tensorrt()
             plan, program = _load(trt, network, options, self.gpu, cache, on_progress)
