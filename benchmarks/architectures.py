@@ -21,6 +21,7 @@ from benchmarks import measuring
 from benchmarks.comparison_runs import LABELS, RECIPE, chosen, read_run, train
 from rtseg.cli.arguments import Parser, names, run, whole
 from rtseg.errors import InputError, UsageError
+from rtseg.evaluation.pareto import pareto_front
 
 NAME = "architectures"
 PROG = f"python -m benchmarks.{NAME}"
@@ -33,15 +34,7 @@ Trained = dict[str, dict[str, Any]]
 
 def front(points: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return those that no other beats in both speed and accuracy, from the slowest to the fastest."""
-
-    def beaten(name: str) -> bool:
-        fps, miou = points[name]["fps"], points[name]["miou"]
-        return any(
-            p["fps"] >= fps and p["miou"] >= miou and (p["fps"] > fps or p["miou"] > miou)
-            for p in points.values()
-        )
-
-    return sorted((n for n in points if not beaten(n)), key=lambda n: points[n]["fps"])
+    return pareto_front({name: (p["fps"], p["miou"]) for name, p in points.items()})
 
 
 def figures(samples: Mapping[str, Sequence[float]], trained: Trained) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from benchmarks.gpu_contenders import Contender, make
 from benchmarks.gpu_device import state, timer
 from benchmarks.gpu_plan import Cell, contenders
 from benchmarks.gpu_timing import (
-    fill,
     flow,
     painted_by_device,
     painted_by_host,
@@ -20,9 +19,10 @@ from benchmarks.gpu_timing import (
     summary,
     to_mask,
 )
-from benchmarks.measuring import OthersClock
 from rtseg.engine.cache import EngineCache
 from rtseg.errors import one_line
+from rtseg.evaluation.machine import OthersClock
+from rtseg.evaluation.speed import fill
 from rtseg.video.overlay import Painter
 
 _MOST_RUNS_ALONE = 200

@@ -53,25 +53,6 @@ def summary(times: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def fill(engine: Engine, pictures: Sequence[Picture], count: int) -> list[Picture]:
-    """Return ``count`` arrays of the engine's own with ``pictures``, shrunk, in them.
-
-    An engine of several frames at once gets as many different ones in each array.
-    """
-    spec = engine.spec
-    small = [
-        cv2.resize(p, (spec.width, spec.height)).astype(np.uint8, copy=False) for p in pictures
-    ]
-    arrays = []
-    for i in range(count):
-        array = engine.frame()
-        places = array[None] if engine.batch == 1 else array
-        for j, place in enumerate(places):
-            np.copyto(place, small[(i * engine.batch + j) % len(small)])
-        arrays.append(array)
-    return arrays
-
-
 def repeat(once: Callable[[], float], seconds: float) -> list[float]:
     """Call ``once``, which returns milliseconds, for about ``seconds``; at least LEAST times."""
     for _ in range(WARM_UP):

@@ -7,11 +7,7 @@ tells how much of the machine others used meanwhile.
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import math
-import os
-import platform
 import statistics
 import sys
 import time
@@ -21,16 +17,26 @@ from typing import Any
 
 from rtseg.atomic import write_atomically
 from rtseg.cli.arguments import Parser
-from rtseg.engine.machine import usable_cores
 from rtseg.errors import OutputError
+from rtseg.evaluation.machine import QUIET_SHARE, OthersClock, machine, versions
+from rtseg.evaluation.result_file import encode, rounded, shown
 
-_PACKAGES = (
-    "rtseg", "numpy", "opencv-python", "opencv-python-headless", "openvino", "onnxruntime", "onnx",
-    "onnxscript", "torch", "av", "rich",
-)  # fmt: skip
-
-QUIET_SHARE = 0.05
-"""A round is quiet when others, the hypervisor included, took less than this share of the cores."""
+__all__ = [
+    "QUIET_SHARE",
+    "OthersClock",
+    "Turn",
+    "interleave",
+    "machine",
+    "parser",
+    "print_table",
+    "quiet",
+    "ratio",
+    "rounded",
+    "spread",
+    "verdict",
+    "versions",
+    "write_result",
+]
 
 
 def parser(name: str, description: str, epilog: str | None = None) -> Parser:
@@ -41,74 +47,6 @@ def parser(name: str, description: str, epilog: str | None = None) -> Parser:
         help="where the JSON result goes (default: benchmarks/results)",
     )  # fmt: skip
     return p
-
-
-def machine() -> dict[str, Any]:
-    """Describe the machine: processor, cores, memory, kernel."""
-    model = platform.processor() or platform.machine()
-    flags: list[str] = []
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        told: dict[str, str] = {}
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            told[key.strip()] = value.strip()
-        model = told.get("model name", model)
-        wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
-        flags = [flag for flag in wanted if flag in told.get("flags", "").split()]
-    return {
-        "processor": model,
-        "vector_extensions": flags,
-        "cores": os.cpu_count(),
-        "usable_cores": usable_cores(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Tell the versions of Python and of every package that takes part, where installed."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-class OthersClock:
-    """Tells which share of the cores others use: all busy and stolen time less this process's own.
-
-    Children of this process count as its own once they have been waited for. NaN where the kernel
-    has no ``/proc/stat``.
-    """
-
-    def __init__(self) -> None:
-        self._last = self._read()
-
-    @staticmethod
-    def _read() -> tuple[float, float, float]:
-        try:
-            with Path("/proc/stat").open(encoding="ascii") as file:
-                ticks = [int(text) for text in file.readline().split()[1:9]]
-        except OSError:
-            return math.nan, math.nan, math.nan
-        user, nice, system, idle, iowait, irq, softirq, steal = ticks
-        hertz = os.sysconf("SC_CLK_TCK")
-        busy = (user + nice + system + irq + softirq + steal) / hertz
-        own = os.times()
-        return busy, busy + (idle + iowait) / hertz, sum(own[:4])
-
-    def lap(self) -> float:
-        """Return the others' share (0–1) since the last call."""
-        now = self._read()
-        busy, total, own = (b - a for a, b in zip(self._last, now, strict=True))
-        self._last = now
-        if not total > 0:
-            return math.nan
-        return min(1.0, max(0.0, (busy - own) / total))
 
 
 Turn = Callable[[], float | Mapping[str, float]]
@@ -184,23 +122,6 @@ def quiet(samples: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     }
 
 
-def rounded(value: Any, digits: int = 5) -> Any:
-    """Round every float in plain JSON values to significant digits; NaN and infinity become None."""
-    if isinstance(value, float):
-        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: rounded(inner, digits) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(inner, digits) for inner in value]
-    return value
-
-
-def _shown(argument: str) -> str:
-    """An argument as a result shows it: where this machine keeps its files is nobody's business."""
-    path = Path(argument)
-    return path.name if path.is_absolute() or ".." in path.parts else argument
-
-
 def write_result(
     out: Path,
     name: str,
@@ -221,7 +142,7 @@ def write_result(
         raise OutputError(f"{out}: cannot make this folder: {error.strerror}") from error
     values = {
         "benchmark": name,
-        "command": " ".join((f"python -m benchmarks.{name}", *map(_shown, command))),
+        "command": " ".join((f"python -m benchmarks.{name}", *map(shown, command))),
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": machine(),
         "versions": versions(),
@@ -230,8 +151,7 @@ def write_result(
         "samples": rounded(samples, 7),
     }
     path = out / (f"{name}-{of}.json" if of else f"{name}.json")
-    text = json.dumps(values, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(path, text.encode())
+    write_atomically(path, encode(values))
     return path
 
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import tiny_spec, write_tiny_network
 
 import rtseg
-from rtseg.cli import bench, live
+from rtseg.cli import live
 from rtseg.engine import BACKENDS
 from rtseg.engine.cache import EngineCache
 from rtseg.errors import BackendError, UsageError
@@ -323,16 +323,6 @@ def test_live_fails_in_one_line_where_the_backend_was_asked_for(capfd, network):
         status, _, err = run(capfd, live, *shown(network, "--backend", "tensorrt"))
     assert (status, len(err)) == (1, 1)
     assert "error: --backend tensorrt: no NVIDIA driver" in err[0]
-
-
-def test_bench_measures_the_gpu_beside_the_cpu(capfd, network):
-    with fake_gpu():
-        status, out, err = run(
-            capfd, bench, network, "--backend", "tensorrt,openvino", "--rounds", 1, "--frames", 2
-        )
-    assert (status, err) == (0, [])
-    assert "tensorrt fp16" in out
-    assert "openvino" in out
 
 
 # What it costs a machine without a GPU

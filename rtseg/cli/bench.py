@@ -1,212 +1,210 @@
-"""``rtseg-bench``: FPS alongside mIoU, for networks × backends × precisions × sizes."""
+"""``rtseg-bench``: FPS alongside mIoU, for networks × backends × precisions × sizes × batches.
+
+``rtseg-bench live`` and ``rtseg-bench choose`` are commands of their own, in ``bench_live`` and
+``bench_choose``.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
-import json
 import logging
-import platform
-import statistics
 import sys
+import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtseg import __version__
-from rtseg.cli.arguments import BACKENDS_HELP, PRECISIONS_HELP, Parser, names, run, size, whole
-from rtseg.errors import BackendError, NetworkError, UsageError
+from rtseg.cli.arguments import run
+from rtseg.cli.bench_options import PROG, check, parser
+from rtseg.cli.interrupts import Interrupts
+from rtseg.errors import UsageError, require_extra
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from rtseg.evaluation.contender import Contender
+    from rtseg.evaluation.frames import Frames
 
-    from rtseg.engine import Engine
+_COMMANDS = {"live": "rtseg.cli.bench_live", "choose": "rtseg.cli.bench_choose"}
+_PEERS_ON = ("openvino", "onnxruntime")
 
-    Pictures = list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
-
-PROG = "rtseg-bench"
-_EPILOG = """\
-Every combination is measured in turns on frames of the rendered drive that no network was trained
-on: frame in, mask out, as many frames in flight as keep the engine busy. Its mIoU is that of the
-very engine. Combinations that this machine cannot run are named and left out.
-
-  rtseg-bench road-unet
-  rtseg-bench road-unet --backend openvino,onnxruntime --size 512x256,1024x512 --json bench.json"""
+log = logging.getLogger("rtseg")
 
 
-def parser() -> Parser:
-    """Build the argument parser."""
-    p = Parser(PROG, "Measure engines: FPS alongside mIoU.", _EPILOG)
-    p.add_argument("network", nargs="*", default=["road-unet"], help="default: road-unet")
-    p.add_argument("--backend", type=names, default=[None], metavar="NAME,…", help=BACKENDS_HELP)
-    p.add_argument(
-        "--precision", type=names, default=[None], metavar="NAME,…", help=PRECISIONS_HELP
+class _Said:
+    """What is going on, on one line of a terminal."""
+
+    def __init__(self) -> None:
+        self._seen = sys.stderr is not None and sys.stderr.isatty()
+
+    def __call__(self, text: str) -> None:
+        if self._seen:
+            print(f"\r\033[K{text[:78]}", end="", file=sys.stderr, flush=True)
+
+
+def _contenders(
+    options: argparse.Namespace, folder: Path
+) -> tuple[list[Contender], list[dict[str, Any]]]:
+    """Return every combination that was asked for, and those that could not even be made."""
+    from rtseg.engine import find_network
+    from rtseg.engine.backends import KNOWN, installed
+    from rtseg.evaluation.contender import Contender
+
+    for backend in filter(None, options.backend):
+        if backend not in KNOWN:
+            raise UsageError(f"unknown backend {backend!r}: one of {', '.join(KNOWN)}")
+    networks = options.network or ["road-unet"]
+    specs = [find_network(network).spec for network in networks]  # a wrong name is told at once
+    contenders = [
+        Contender(network, backend, precision, size, batch, options.mode)
+        for network, backend, precision, size, batch in itertools.product(
+            networks, options.backend, options.precision, options.size, options.batch
+        )
+    ]
+    if not options.peer:
+        return contenders, []
+    from rtseg.cli.bench_peers import make_peers
+
+    backends = options.backend
+    if backends == [None]:
+        backends = [name for name in _PEERS_ON if installed(KNOWN[name])]
+    engines = list(itertools.product(backends, options.precision, options.batch))
+    like = ((specs[0].width, specs[0].height), len(specs[0].classes))
+    peers, failed = make_peers(
+        options.peer, options.size, engines, options.mode, like=like, folder=folder
     )
-    p.add_argument("--size", type=_sizes, default=[None], metavar="WxH,…")
-    p.add_argument("--rounds", type=whole(1), default=9, metavar="N", help="default: 9")
-    p.add_argument("--frames", type=whole(1), default=60, metavar="N", help="a round (default: 60)")
-    p.add_argument("--json", type=Path, metavar="FILE", help="what was measured, as JSON")
-    return p
+    return contenders + peers, failed
 
 
-def _sizes(text: str) -> list[tuple[int, int]]:
-    return [size(part) for part in names(text)]
+def _frames(options: argparse.Namespace, folder: Path) -> Frames:
+    from rtseg.evaluation.frames import open_frames, render_drive
+
+    if options.data is None:
+        return render_drive(folder, options.limit)
+    return open_frames(options.data, options.kind, options.split, options.limit)
 
 
-def _engines(options: argparse.Namespace, stack: ExitStack) -> dict[str, Engine]:
+@contextmanager
+def _building(name: str) -> Iterator[Any]:
     from rtseg.cli.build_progress import MaybeBuilding
-    from rtseg.engine import load
 
-    log = logging.getLogger("rtseg")
-    engines: dict[str, Engine] = {}
-    every = itertools.product(options.network, options.backend, options.precision, options.size)
-    for network, backend, precision, wanted in every:
+    with MaybeBuilding(PROG, name) as progress:
+        yield progress
+
+
+def _measure(options: argparse.Namespace, command: list[str]) -> dict[str, Any]:
+    """Measure, and return the result as docs/bench.md describes it."""
+    from rtseg.evaluation import bench_result
+    from rtseg.evaluation.contest import Contest
+    from rtseg.evaluation.machine import machine, versions
+    from rtseg.evaluation.nvidia import gpu_facts, summed_up
+    from rtseg.evaluation.result_file import rounded, shown
+    from rtseg.evaluation.speed import WARM_UP
+
+    say = _Said()
+    with tempfile.TemporaryDirectory(prefix="rtseg-bench-") as name:
+        folder = Path(name)
+        say("looking for the networks")
+        contenders, failed = _contenders(options, folder)
+        say("reading the frames")
+        frames = _frames(options, folder)
+        described = frames.describe()
+        began = machine()  # its load average is that before this command's own
+        contest = Contest(contenders, frames, folder, say, _building)
         try:
-            with MaybeBuilding(PROG, network) as progress:
-                engine = stack.enter_context(
-                    load(
-                        network,
-                        backend=backend,
-                        precision=precision,
-                        size=wanted,
-                        on_progress=progress,
-                    )
-                )
-        except (BackendError, NetworkError) as error:
-            log.warning("left out: %s", error)
-            continue
-        spec = engine.spec
-        engines[f"{spec.name} {engine.backend} {engine.precision} {spec.width}x{spec.height}"] = (
-            engine
-        )
-    if not engines:
+            contest.run(options.rounds, options.frames)
+        finally:
+            say("")
+    if not contest.running:
         raise UsageError("nothing to measure: this machine can run none of these combinations")
-    return engines
-
-
-def _pictures(count: int) -> Pictures:
-    """Frames and truths of held-out drives, two seconds apart."""
-    from rtseg.data.drive import Drive
-
-    pictures: Pictures = []
-    for i in range(count):
-        if i % 10 == 0:
-            drive = Drive(960, 540, seed=i % 100)
-        pictures.append(drive.frame(60 * i))
-    return pictures
-
-
-def _accuracy(engine: Engine, pictures: Pictures) -> dict[str, Any]:
-    import cv2
-    import numpy as np
-
-    from rtseg.data.labels import CAMVID11, ClassTable, covers, drive_table
-    from rtseg.evaluation import ConfusionMatrix
-
-    spec = engine.spec
-    table = ClassTable(spec.classes, spec.palette)
-    if not covers(CAMVID11, table):
-        return {"miou": None, "iou": {}}
-    to_classes = drive_table(table)
-    matrix = ConfusionMatrix(len(spec.classes))
-    for frame, truth in pictures:
-        small = cv2.resize(frame, (spec.width, spec.height)).astype(np.uint8, copy=False)
-        mask = cv2.resize(
-            engine.infer(small[None])[0], truth.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT
-        )
-        matrix.add(to_classes[truth], mask.astype(np.uint8, copy=False))
-    iou = {
-        name: None if np.isnan(value) else round(float(value), 4)
-        for name, value in zip(spec.classes, matrix.iou, strict=True)
-    }
-    return {"miou": round(matrix.miou, 4), "iou": iou}
+    rows = [bench_result.row(entry) for entry in contest.running]
+    failed += [
+        {**entry.describe(), "error": entry.failed}
+        for entry in contest.entries
+        if entry.failed is not None and not entry.twice
+    ]
+    gpu = gpu_facts()
+    values = {
+        "benchmark": bench_result.BENCHMARK,
+        "format": bench_result.FORMAT,
+        "command": " ".join(map(shown, command)),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "rtseg": __version__,
+        "machine": began,
+        "versions": versions(),
+        "gpu": None if gpu is None else {**gpu, "in_the_rounds": summed_up(contest.samples)},
+        "settings": {
+            "rounds": options.rounds, "frames_a_turn": options.frames, "mode": options.mode,
+            "warm_up": WARM_UP, "job": "uint8 BGR frame to uint8 mask at the frame's size",
+        },
+        "data": described,
+        "overhead": bench_result.overhead(contest.idle),
+        "quiet": bench_result.quiet(rows),
+        "front": bench_result.front(rows),
+        "rows": rows,
+        "failed": failed,
+    }  # fmt: skip
+    plain: dict[str, Any] = rounded(values, 7)
+    return plain
 
 
 def _bench(options: argparse.Namespace, command: list[str]) -> int:
+    from rtseg.atomic import require_writable, write_atomically
+    from rtseg.cli.bench_peers import require_peers
+    from rtseg.evaluation.bench_result import read_result
+    from rtseg.evaluation.comparison import compare
+    from rtseg.evaluation.result_file import encode, rounded
+
+    for path in (options.json, options.csv, options.markdown, options.plot):
+        if path is not None:
+            require_writable(path)
+    if options.plot is not None:
+        require_extra("--plot", "report", "matplotlib")
+    require_peers(options.peer)
+    old = None if options.compare is None else read_result(options.compare)
+    result = _measure(options, command)
+    if old is not None:
+        result["comparison"] = rounded(compare(old, result), 7)
     if options.json is not None:
-        from rtseg.atomic import require_writable
+        write_atomically(options.json, encode(result))
 
-        require_writable(options.json)
-    with ExitStack() as stack:
-        engines = _engines(options, stack)
-        import cv2
-        import numpy as np
-        from rich.console import Console
-        from rich.table import Table
+    from rtseg.cli.bench_table import as_csv, as_markdown, print_comparison, print_result
 
-        from rtseg.evaluation.speed import in_turns
+    if options.csv is not None:
+        write_atomically(options.csv, as_csv(result).encode())
+    if options.markdown is not None:
+        write_atomically(options.markdown, as_markdown(result).encode())
+    if options.plot is not None:
+        from rtseg.cli.bench_plot import write_plot
 
-        cv2.setNumThreads(1)
-        pictures = _pictures(options.frames)
-        frames = {}
-        for name, engine in engines.items():
-            wanted = (engine.spec.width, engine.spec.height)
-            frames[name] = [
-                cv2.resize(picture, wanted).astype(np.uint8, copy=False) for picture, _ in pictures
-            ]
-        samples = in_turns(engines, frames, options.rounds)
-        rows: list[dict[str, Any]] = []
-        for name, engine in engines.items():
-            spec = engine.spec
-            median = statistics.median(samples[name])
-            rows.append(
-                {
-                    "network": spec.name,
-                    "backend": engine.backend,
-                    "precision": engine.precision,
-                    "size": [spec.width, spec.height],
-                    "device": engine.device,
-                    "frames_in_flight": engine.depth,
-                    "ms_a_frame": round(median * 1e3, 3),
-                    "fps": round(1 / median, 2),
-                    "rounds_ms": [round(s * 1e3, 3) for s in samples[name]],
-                    **_accuracy(engine, pictures),
-                    "versions": engine.versions,
-                }
-            )
-    values = {
-        "command": " ".join(command),
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "machine": {"system": platform.platform(), "python": platform.python_version()},
-        "rtseg": __version__,
-        "opencv": cv2.__version__,
-        "frames": options.frames,
-        "rounds": options.rounds,
-        "results": rows,
-    }
-    table = Table(
-        title="frame in, mask out; mIoU on held-out rendered frames", title_justify="left"
-    )
-    for column in ("network", "engine", "size"):
-        table.add_column(column)
-    for column in ("ms a frame", "rounds", "FPS", "mIoU"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        miou = "–" if row["miou"] is None else f"{row['miou']:.4f}"
-        table.add_row(
-            row["network"],
-            f"{row['backend']} {row['precision']}",
-            f"{row['size'][0]}×{row['size'][1]}",
-            f"{row['ms_a_frame']:.2f}",
-            f"{min(row['rounds_ms']):.2f} – {max(row['rounds_ms']):.2f}",
-            f"{row['fps']:.1f}",
-            miou,
-        )
-    Console(file=sys.stdout).print(table, highlight=False)
-    if options.json is not None:
-        from rtseg.atomic import write_atomically
-
-        write_atomically(options.json, (json.dumps(values, indent=1) + "\n").encode())
-    return 0
+        write_plot(result, options.plot)
+    print_result(result)
+    if old is None:
+        return 0
+    print_comparison(result["comparison"])
+    return 1 if result["comparison"]["worse"] else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
-    options = parser().parse_args(given)
-    return run(PROG, lambda: _bench(options, [PROG, *given]))
+    if given and given[0] in _COMMANDS:
+        return int(importlib.import_module(_COMMANDS[given[0]]).main(given[1:]))
+    p = parser()
+    options = p.parse_args(given)
+    check(options, p)
+
+    def command() -> int:
+        with Interrupts(own_process=False) as interrupts:
+            try:
+                return _bench(options, [PROG, *given])
+            except KeyboardInterrupt:
+                return interrupts.status
+
+    return run(PROG, command)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
-"""``rtseg-compile`` and ``rtseg-bench``: what they print, write and refuse."""
+"""``rtseg-compile``: what it prints, writes and refuses."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from rtseg.cli import bench
 from rtseg.cli import compile as compiling
 
 
@@ -56,41 +54,3 @@ def test_compile_refuses_in_one_line(capfd, arguments, words) -> None:
     assert status in (1, 2)
     assert len(err) == 1
     assert words in err[0]
-
-
-def test_bench_measures_speed_alongside_accuracy(capfd, tiny_network, tmp_path: Path) -> None:
-    file = tmp_path / "bench.json"
-    status, out, err = _run(
-        capfd, bench, tiny_network, "--rounds", 3, "--frames", 4,
-        "--size", "96x64,160x96", "--json", file,
-    )  # fmt: skip
-    assert (status, err) == (0, [])
-    values = json.loads(file.read_text())
-    assert [row["size"] for row in values["results"]] == [[96, 64], [160, 96]]
-    for row in values["results"]:
-        rounds = row["rounds_ms"]
-        assert len(rounds) == 3
-        assert min(rounds) <= row["ms_a_frame"] <= max(rounds)
-        assert row["fps"] == pytest.approx(1000 / row["ms_a_frame"], rel=0.02)
-        assert 0 <= row["miou"] <= 1
-        assert row["precision"] in ("fp32", "bf16", "fp16")
-    assert "tiny" in out
-
-
-def test_bench_leaves_out_what_cannot_run_and_says_so(capfd, tiny_network) -> None:
-    status, _, err = _run(
-        capfd, bench, tiny_network, "--size", "96x64,100x64", "--rounds", 1, "--frames", 1
-    )
-    assert status == 0
-    assert len(err) == 1
-    assert "left out" in err[0]
-    assert "100x64" in err[0]
-    status, _, err = _run(capfd, bench, tiny_network, "--size", "100x64")
-    assert status == 2
-    assert "nothing to measure" in err[-1]
-
-
-def test_bench_refuses_an_output_that_cannot_be_written(capfd, tiny_network, tmp_path) -> None:
-    status, _, err = _run(capfd, bench, tiny_network, "--json", tmp_path / "no" / "bench.json")
-    assert status == 1
-    assert len(err) == 1
