@@ -216,6 +216,8 @@ def train(arguments: list[str]) -> int:
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):  # torch has no class for it
             raise
+        if "Terminated" in str(error):  # by who ends the whole group: timeout, Slurm
+            return 143
         raise InputError(
             "a process that reads the data was killed, maybe for want of memory: lower data.workers"
             " or data.batch, and go on with --ckpt_path last"

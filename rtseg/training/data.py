@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -37,8 +36,6 @@ Declared = Mapping[str, Any]
 
 def _quiet_worker(_: int) -> None:
     cv2.setNumThreads(1)  # the workers are the parallelism
-    # Who ends a run may signal its whole group (timeout, Slurm): the trainer ends its workers then.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class RoadScenes(L.LightningDataModule):
