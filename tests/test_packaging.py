@@ -65,4 +65,4 @@ def test_a_reader_that_goes_early_makes_no_traceback() -> None:
     )
     run.stdout.close()
     assert run.stderr.read() == ""
-    assert run.wait() == 141
+    assert run.wait() in (0, 141)  # all was said before, or not

@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -102,6 +101,15 @@ class _Lines(logging.Handler):
                 self.handleError(record)
 
 
+def _flush() -> None:
+    """Write what is left, here and not at the interpreter's end; to nowhere if the reader has gone."""
+    try:
+        if sys.stdout is not None:  # closed by the shell
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run(prog: str, command: Callable[[], int]) -> int:
     """Run a command; returns its exit status, with rtseg's errors and warnings as one line each."""
     log = logging.getLogger("rtseg")
@@ -111,15 +119,14 @@ def run(prog: str, command: Callable[[], int]) -> int:
         log.setLevel(logging.INFO)
     try:
         status = command()
-        sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
+        _flush()
         return status
     except RtsegError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return error.status
     except BrokenPipeError:
-        # Who reads our output has seen enough (``| head``). What is left goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
+        _flush()
+        return 141  # as who is ended by SIGPIPE
     except KeyboardInterrupt:
         return 130
     finally:
