@@ -230,11 +230,12 @@ def _after(
     logits = len(shape) == 4 and of_floats
     if not logits:
         source = add("Cast", [name], "indices", to=TensorProto.FLOAT)
-        if len(shape) == 4:
-            _constant(graph, "first", np.array(0, np.int64))
-            source = add("Gather", [source, f"{_MINE}first"], "map", axis=1)
-            shape = (shape[0], *shape[2:])
-        source = full(source, "nearest")
+        if len(shape) == 3:  # some backends stretch what has channels only
+            _constant(graph, "channel", np.array([0, 1, *shape[1:]], np.int64))  # 0: as it is
+            source = add("Reshape", [source, f"{_MINE}channel"], "with_channel")
+            shape = (shape[0], 1, *shape[1:])
+        _constant(graph, "first", np.array(0, np.int64))
+        source = add("Gather", [full(source, "nearest"), f"{_MINE}first"], "map", axis=1)
     elif shape[1] > 2:
         source = add("ArgMax", [full(name, "linear")], "indices", axis=1, keepdims=0)
     else:
