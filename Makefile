@@ -29,7 +29,7 @@ endef
 	$(checked_python)
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,report,test,lint]'
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,report,ray,test,lint]'
 	.venv-test/bin/python -m pip uninstall --quiet --yes opencv-python-headless
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps opencv-python
 	touch $@
@@ -44,7 +44,7 @@ demo: .venv-demo/ready
 	@echo "demo/road.json  what was measured"
 
 test: .venv-test/ready
-	.venv-test/bin/python -m pytest $(PYTEST)
+	.venv-test/bin/python -m pytest -n auto --dist worksteal $(PYTEST)
 
 .venv-lowest/ready: $(SOURCES) tests/lowest.txt
 	$(checked_python)

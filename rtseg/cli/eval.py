@@ -39,6 +39,10 @@ def _evaluate(options: argparse.Namespace, command: list[str], interrupts: Inter
     if options.quiet:
         log.setLevel(logging.WARNING)
     quiet_opencv()
+    if options.ray is not None:
+        from rtseg.cli.eval_ray import check
+
+        check(options)
     network = find_network(options.network)
     if options.size is not None:
         try:
@@ -66,7 +70,6 @@ def _in_folder(
     from rtseg.cli.eval_engines import load_engines, settings_of, work_of
     from rtseg.cli.eval_folder import open_records
     from rtseg.cli.eval_results import make_result, print_result, write_report, write_result
-    from rtseg.evaluation.running import LocalRunner
 
     cv2.setNumThreads(1)  # the cores are the engine's
     with ExitStack() as stack:
@@ -80,7 +83,9 @@ def _in_folder(
             log.info("%s", frames.dataset.scored.note, extra={"news": not options.quiet})
         stopped = threading.Event()
         interrupts.hand_to(stopped.set)
-        speed = _run(LocalRunner(engines), frames, work, file, stopped, quiet=options.quiet)
+        done = {index for index, record in file.found.items() if record.status != "skipped"}
+        runner = _runner(options, frames, engines, sha256, done, stopped)
+        speed = _run(runner, frames, work, file, done, stopped, quiet=options.quiet)
         if stopped.is_set():
             return _stop(len(file.found), frames.total, interrupts)
         records = frames.records(file.found)
@@ -102,17 +107,34 @@ def _in_folder(
     return _status(result, records, strict=options.strict)
 
 
+def _runner(
+    options: argparse.Namespace,
+    frames: Frames,
+    engines: Sequence[Engine],
+    sha256: str,
+    done: set[int],
+    stopped: threading.Event,
+) -> Runner:
+    if options.ray is not None:
+        from rtseg.cli.eval_ray import ray_runner
+
+        return ray_runner(options, frames, engines[0], sha256, done, stopped.is_set)
+    from rtseg.evaluation.running import LocalRunner
+
+    return LocalRunner(engines)
+
+
 def _run(
     runner: Runner,
     frames: Frames,
     work: Work,
     file: RecordFile,
+    done: set[int],
     stopped: threading.Event,
     *,
     quiet: bool,
 ) -> dict[str, Any]:
     """Evaluate what has no record yet; returns how long it took."""
-    done = {index for index, record in file.found.items() if record.status != "skipped"}
     bar: Any = None
     if not quiet and sys.stderr is not None and sys.stderr.isatty():
         from rtseg.cli.progress import Progress

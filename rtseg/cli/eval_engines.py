@@ -45,7 +45,9 @@ def load_engines(
 
 def _load(options: argparse.Namespace, stack: ExitStack, *, probability: bool) -> list[Engine]:
     engines: list[Engine] = []
-    for device in options.devices or [None]:
+    # Of Ray's engines this process has one of the kind, which says what the others have to be.
+    devices = (options.devices or [None])[: None if options.ray is None else 1]
+    for device in devices:
         with MaybeBuilding(PROG, str(options.network), show=not options.quiet) as progress:
             engine = load(
                 options.network,
@@ -59,7 +61,7 @@ def _load(options: argparse.Namespace, stack: ExitStack, *, probability: bool) -
             )
         engines.append(stack.enter_context(engine))
     first = engines[0]
-    for device, engine in zip(options.devices or [None], engines, strict=True):
+    for device, engine in zip(devices, engines, strict=True):
         theirs, ours = (f"{e.backend} {e.precision}" for e in (engine, first))
         if theirs != ours:
             raise UsageError(

@@ -66,6 +66,11 @@ def parser() -> Parser:
         "--devices", type=names, metavar="NAME,…",
         help="CPU, CUDA:0, CUDA:1 …: an engine on each; one that is named twice gets two",
     )  # fmt: skip
+    engine.add_argument(
+        "--ray", metavar="ADDRESS", nargs="?", const="local",
+        help="on a Ray cluster, HOST:PORT or auto, or one of this machine alone; --devices is then "
+        "what each node has (see docs/scale.md)",
+    )  # fmt: skip
 
     measures = p.add_argument_group("measures")
     measures.add_argument(
