@@ -1,4 +1,4 @@
-"""Write the tables of measured results in the documents from the result files.
+"""Write the tables and plots of measured results in the documents from the result files.
 
 Nothing is typed in by hand: the tests hold both to what this gives.
 """
@@ -6,12 +6,13 @@ Nothing is typed in by hand: the tests hold both to what this gives.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_words import read, sized, source
+from benchmarks.table_speed import BENCHES, bench, choice, scale
 from rtseg.atomic import write_atomically
 from rtseg.cli.arguments import Parser, run
 from rtseg.errors import InputError
@@ -21,30 +22,8 @@ BEGIN = "<!-- results: written by python -m benchmarks.table -->"
 END = "<!-- end of results -->"
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / f"{name}.json"
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot read this result: {error}") from error
-    return values
-
-
-def _source(result: dict[str, Any]) -> str:
-    machine, versions = result["machine"], result["versions"]
-    told = ", ".join(
-        f"{package} {versions[package]}"
-        for package in ("openvino", "onnxruntime", "torch", "opencv-python")
-        if package in versions
-    )
-    return (
-        f"`{result['command']}`, {result['date'][:10]}, {machine['usable_cores']} cores of "
-        f"{machine['processor']}, Python {versions['python']}, {told}."
-    )
-
-
 def _peers(folder: Path) -> list[str]:
-    result = _read(folder, "peers")
+    result = read(folder, "peers")
     figures = result["figures"]
     times = figures["ms_per_frame"]
     best = times[figures["best_of_road_unet"]]["median"]
@@ -65,7 +44,7 @@ def _peers(folder: Path) -> list[str]:
         "`benchmarks/smp_unet.py`; compared with the library once, parameters, FLOPs and logits "
         "were the same."
     )
-    return [*lines, "", note, "", _source(result)]
+    return [*lines, "", note, "", source(result)]
 
 
 _SETS = {
@@ -79,20 +58,16 @@ def _road(iou: dict[str, float]) -> float:
     return next(value for name, value in iou.items() if name.lower() == "road")
 
 
-def _sized(size: list[int]) -> str:
-    return f"{size[0]}×{size[1]}"
-
-
 def _accuracy(network: str) -> Callable[[Path], list[str]]:
     """What a network's card says: every engine at every size, and each class."""
 
     def table(folder: Path) -> list[str]:
-        result = _read(folder, f"accuracy-{network}")
+        result = read(folder, f"accuracy-{network}")
         lines: list[str] = []
         for figures in result["figures"]["sizes"]:
             present = {key: label for key, label in _SETS.items() if key in figures}
             lines += [
-                f"**{_sized(figures['size'])}**, whole set, mIoU (road IoU):",
+                f"**{sized(figures['size'])}**, whole set, mIoU (road IoU):",
                 "",
                 f"| engine | {' | '.join(present.values())} | agrees with {figures['reference']} |",
                 f"|---{'|---' * len(present)}|---|",
@@ -104,7 +79,7 @@ def _accuracy(network: str) -> Callable[[Path], list[str]]:
             lines.append("")
         if len(result["settings"]["classes"]) > 2:
             lines += [*_classes(result), ""]
-        return [*lines, _source(result)]
+        return [*lines, source(result)]
 
     return table
 
@@ -112,7 +87,7 @@ def _accuracy(network: str) -> Callable[[Path], list[str]]:
 def _classes(result: dict[str, Any]) -> list[str]:
     """Each class's IoU on CamVid val, by the engine that is the default."""
     columns = [
-        (_sized(figures["size"]), figures["camvid_val"][figures["default"]]["iou"])
+        (sized(figures["size"]), figures["camvid_val"][figures["default"]]["iou"])
         for figures in result["figures"]["sizes"]
     ]
     lines = [
@@ -135,7 +110,7 @@ def _zoo(folder: Path) -> list[str]:
         f"| network | size | engine | {' | '.join(_SETS.values())} |",
         f"|---|---|---|{'---|' * len(_SETS)}",
     ]
-    results = [_read(folder, path.stem) for path in sorted(folder.glob("accuracy-*.json"))]
+    results = [read(folder, path.stem) for path in sorted(folder.glob("accuracy-*.json"))]
     for result in results:
         for figures in result["figures"]["sizes"]:
             engine = figures["default"]
@@ -143,14 +118,14 @@ def _zoo(folder: Path) -> list[str]:
             cells = [f"{s['miou']:.4f} ({_road(s['iou']):.4f})" if s else "–" for s in scores]
             name = result["settings"]["network"]
             lines.append(
-                f"| `{name}` | {_sized(figures['size'])} | {engine} | {' | '.join(cells)} |"
+                f"| `{name}` | {sized(figures['size'])} | {engine} | {' | '.join(cells)} |"
             )
     note = "On KITTI's frames, of which only the carriageway is labelled, all other classes are background."
-    return [*lines, "", note, "", *(_source(result) + "\n" for result in results)]
+    return [*lines, "", note, "", *(source(result) + "\n" for result in results)]
 
 
 def _loop(folder: Path) -> list[str]:
-    live, startup, memory = (_read(folder, name) for name in ("live", "startup", "memory"))
+    live, startup, memory = (read(folder, name) for name in ("live", "startup", "memory"))
     figures = live["figures"]
     width, height = live["settings"]["picture"]
     grown = memory["figures"]["headless"]
@@ -184,13 +159,13 @@ def _loop(folder: Path) -> list[str]:
     ]
     lines = ["**The live loop:**", "", "| | measured | bar |", "|---|---|---|"]
     lines += [f"| {what} | {measured} | {bar} |" for what, measured, bar in rows]
-    return [*lines, "", *(_source(result) + "\n" for result in (live, startup, memory))]
+    return [*lines, "", *(source(result) + "\n" for result in (live, startup, memory))]
 
 
 def _architectures(folder: Path) -> list[str]:
     if not (folder / "architectures.json").exists():
         return ["Not measured yet: `python -m benchmarks.architectures` trains and measures."]
-    result = _read(folder, "architectures")
+    result = read(folder, "architectures")
     figures, settings = result["figures"], result["settings"]
     rows = figures["architectures"]
     width, height = settings["size"]
@@ -227,16 +202,17 @@ def _architectures(folder: Path) -> list[str]:
     )
     choose = f"No other is both as fast and as accurate as any of these: {best}."
     plot = "![Frames a second against mIoU](architectures.png)"
-    return [*lines, "", note, "", choose, "", plot, "", _source(result)]
+    return [*lines, "", note, "", choose, "", plot, "", source(result)]
 
 
 DOCUMENTS = {
-    Path("README.md"): (_peers, _zoo, _loop),
+    Path("README.md"): (*map(bench, BENCHES), choice, _peers, _zoo, _loop),
     **{
         Path(f"train/{network}.md"): (_accuracy(network),)
         for network in ("road-unet", "road-fcn8s", "street-unet", "street-fcn8s")
     },
     Path("docs/architectures.md"): (_architectures,),
+    Path("docs/scale.md"): (scale,),
 }
 """Which tables each document has between its marks."""
 
@@ -262,12 +238,16 @@ def _write(options: argparse.Namespace) -> int:
         except OSError as error:
             raise InputError(f"{path}: cannot read it: {error.strerror}") from error
         write_atomically(path, with_tables(text, document, options.results).encode())
+    from rtseg.cli.bench_plot import write_plot
+
+    for name in BENCHES:
+        write_plot(read(options.results, name), options.root / "docs" / f"{name}.png")
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    p = Parser(PROG, "Write the tables in the documents from the result files.")
+    p = Parser(PROG, "Write the tables and plots in the documents from the result files.")
     p.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="the repository")
     p.add_argument("--results", type=Path, default=Path("benchmarks/results"), metavar="DIR")
     options = p.parse_args(arguments)

@@ -225,9 +225,10 @@ def _choose(options: argparse.Namespace, command: list[str]) -> int:
             print(busy)
         if options.json is not None:
             from rtseg.atomic import write_atomically
+            from rtseg.evaluation.result_file import shown
 
             values = {
-                "command": shlex.join(command),
+                "command": shlex.join(map(shown, command)),
                 "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "rtseg": __version__,
                 "machine": machine(),

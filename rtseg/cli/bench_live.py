@@ -239,6 +239,7 @@ def _live(options: argparse.Namespace, command: list[str]) -> int:
     from rtseg.cli.bench_live_sources import Screen
     from rtseg.engine import find_network
     from rtseg.evaluation.machine import machine, versions
+    from rtseg.evaluation.result_file import shown
     from rtseg.video.sources import without_password
     from rtseg.video.window import Window
 
@@ -258,7 +259,7 @@ def _live(options: argparse.Namespace, command: list[str]) -> int:
             raise InputError("no frame was processed: --seconds or --limit is too small")
     if options.json is not None:
         values = {
-            "command": shlex.join(without_password(word) for word in command),
+            "command": shlex.join(shown(without_password(word)) for word in command),
             "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "rtseg": __version__,
             "machine": machine(),
