@@ -206,12 +206,13 @@ def _architectures(folder: Path) -> list[str]:
 
 
 DOCUMENTS = {
-    Path("README.md"): (*map(bench, BENCHES), choice, _peers, _zoo, _loop),
+    Path("README.md"): (bench("bench-road", "docs/"), choice, _peers, _zoo, _loop),
     **{
         Path(f"train/{network}.md"): (_accuracy(network),)
         for network in ("road-unet", "road-fcn8s", "street-unet", "street-fcn8s")
     },
     Path("docs/architectures.md"): (_architectures,),
+    Path("docs/measured.md"): (bench("bench-street"),),
     Path("docs/scale.md"): (scale,),
 }
 """Which tables each document has between its marks."""

