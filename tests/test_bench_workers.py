@@ -176,6 +176,7 @@ def test_no_process_is_left(tiny_network, how, when, tmp_path) -> None:
     _wait(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
     assert out == ""
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[how]
-    if how != signal.SIGKILL:  # a worker that was just being born then misses its orders, and says so
+    # Of a command that is killed a worker that was just being born misses its orders, and says so.
+    if how != signal.SIGKILL:
         assert err == ""
         assert list(tmp_path.iterdir()) == []
