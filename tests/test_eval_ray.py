@@ -176,8 +176,8 @@ def test_a_killed_worker_s_frames_are_done_again(cluster, evaluate, data, tmp_pa
     assert lasting(two) == lasting(one)
     assert lines_of(two / "records.jsonl") == FRAMES
     if len(os.sched_getaffinity(0)) > 1:
-        first, second = cores.values()
-        assert len(first) == len(second) == 1
+        # The one that was started in the dead one's place may have been seen, too.
+        assert len({frozenset(own) for own in cores.values()}) >= 2
         assert first != second
 
 
