@@ -2,6 +2,8 @@
 
 import pickle
 import threading
+import time
+from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
 import numpy as np
@@ -13,6 +15,7 @@ import rtseg
 from rtseg.data.camvid import CAMVID11_LEGEND
 from rtseg.data.labels import CAMVID11, CAMVID32_LEGEND, ROAD, VOID, ClassTable, Legend
 from rtseg.data.masks import KittiRoadMasks
+from rtseg.engine.machine import usable_cores
 from rtseg.errors import BackendError, UsageError
 from rtseg.evaluation import ConfusionMatrix
 from rtseg.evaluation.labelled import open_labelled
@@ -182,6 +185,66 @@ class FailingEngine(NullEngine):
         if self.count == 10:
             raise BackendError("the device is gone")
         return super()._finish(slot)
+
+
+class SlowEngine(NullEngine):
+    """An engine that takes a while for a frame."""
+
+    def _finish(self, slot):
+        time.sleep(0.005)
+        return super()._finish(slot)
+
+
+@dataclass(frozen=True, eq=False)
+class SlowWork(Work):
+    """Reading that takes a while, and how many threads were at it together."""
+
+    reading: list = field(default_factory=list)
+    together: list = field(default_factory=list)
+    takes: float = 0.005
+
+    def load(self, sample):
+        self.reading.append(sample)
+        self.together.append(len(self.reading))
+        time.sleep(self.takes)
+        self.reading.pop()
+        return super().load(sample)
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="on one core there is one thread an engine")
+@pytest.mark.parametrize(
+    ("engine", "takes", "threads"), [(NullEngine, 0.005, usable_cores()), (SlowEngine, 0.0, 1)]
+)
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_engine_that_waits_for_pictures_gets_more_readers(
+    tiny_network, batch, engine, takes, threads
+):
+    spec = rtseg.engine.find_network(tiny_network).spec
+    work = SlowWork((96, 64), 2, identity(("background", "road")), takes=takes)
+    records = LocalRunner([engine(spec, batch=batch)]).run(endless([]), work)
+    found = [next(records).index for _ in range(32 * usable_cores() + 60)]
+    records.close()
+    assert found == list(range(len(found)))
+    assert max(work.together) == threads
+
+
+class RefusingEngine(NullEngine):
+    """An engine that takes nine frames, and no tenth."""
+
+    def _start(self, slot, frame):
+        self.count = getattr(self, "count", 0) + 1
+        if self.count == 10:
+            raise BackendError("the device takes no more")
+
+
+def test_masks_that_are_out_when_an_engine_fails_are_not_lost(tiny_network, work):
+    spec = rtseg.engine.find_network(tiny_network).spec
+    engine = RefusingEngine(spec)
+    found = []
+    with pytest.raises(BackendError, match="takes no more"):
+        found.extend(record.index for record in LocalRunner([engine]).run(endless([]), work))
+    assert found == list(range(len(found)))
+    assert 10 - engine.depth <= len(found) < 10
 
 
 @pytest.mark.parametrize("engines", [1, 2])

@@ -1,4 +1,4 @@
-"""Samples through engines: reading and scoring on threads, every engine full, records in order.
+"""Samples through engines: reading and scoring beside them, every engine full, records in order.
 
 A runner has one method, ``run(samples, work) -> records in the samples' order``, so that the same
 evaluation runs on engines of this process (:class:`LocalRunner`) or elsewhere.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,13 @@ from rtseg.engine.machine import usable_cores
 from rtseg.evaluation.records import Record
 from rtseg.evaluation.samples import Mask, Sample
 from rtseg.evaluation.scoring import Loaded, Work
+
+_AT_ONCE = 8
+"""Samples that are handed out together: a thread that sleeps and wakes for each costs more."""
+_LOOK_EVERY = 16
+"""Frames after which a crew looks whether it is large enough."""
+_IDLE_ENOUGH = 0.1
+"""The share of the time that somebody has to wait for the engine, or it waits for its crew."""
 
 
 class Runner(Protocol):
@@ -35,17 +42,23 @@ class Runner(Protocol):
 class _Job:
     """A sample on its way."""
 
-    loaded: Future[Loaded | Record]
-    record: Future[Record] = field(default_factory=Future)
+    sample: Sample
+    outcome: Record | BaseException | None = None
+
+
+_Done = tuple[_Job, Loaded, Mask, Mask | None]
+"""A job with its mask and, if it was asked for, its probability of road."""
 
 
 class LocalRunner:
-    """Runs samples through engines of this process, each on a thread of its own.
+    """Runs samples through engines of this process, each with a crew of threads of its own.
 
-    Samples are dealt to whichever engine is free. Each engine has ``depth`` batches in flight, while
-    threads read the samples that come next and others score those that are done. No more samples
-    than keep all busy are on their way at once. A frame's record does not depend on which engine it
-    went through, as long as all are of one network, backend, precision and size.
+    Samples are dealt to whichever engine is free. A thread reads a sample, gives it to the engine,
+    takes the oldest mask out in exchange, and scores that one: nothing changes hands on the way. One
+    thread does for an engine that takes longer than its frames' reading and scoring; where the
+    engine waits instead, its crew grows, up to a thread a core. No more samples than keep all busy
+    are on their way at once. A frame's record does not depend on which engine it went through, as
+    long as all are of one network, backend, precision and size.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
@@ -54,113 +67,163 @@ class LocalRunner:
     def run(self, samples: Iterable[Sample], work: Work) -> Generator[Record, None, None]:
         """Yield the record of every sample, in their order.
 
-        ``samples`` are taken one after the other in the calling thread, as they are wanted. Closing
-        the iterator ends the run; what is in flight then has no record.
+        ``samples`` are taken in the calling thread, some at a time, as they are wanted. Closing the
+        iterator ends the run; what is in flight then has no record.
 
         ``BackendError`` where an engine fails, ``OutputError`` where a file cannot be written.
         """
-        cores = usable_cores()
-        held = sum(engine.depth * engine.batch + engine.batch for engine in self.engines)
-        most = held + max(engine.batch for engine in self.engines) + 3 * cores
-        jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        stopping = threading.Event()
+        held = sum((engine.depth + 1) * engine.batch for engine in self.engines)
+        most = held + usable_cores() + 2 * _AT_ONCE
+        line = _Line()
         window: deque[_Job] = deque()
-        readers = ThreadPoolExecutor(cores, "rtseg-reading")
-        scorers = ThreadPoolExecutor(cores, "rtseg-scoring")
-        serving = [_Serving(engine, jobs, scorers, work, stopping) for engine in self.engines]
+        crews = [_Crew(engine, line, work) for engine in self.engines]
         try:
-            for thread in serving:
-                thread.start()
+            for crew in crews:
+                crew.grow()
             for sample in samples:
-                job = _Job(readers.submit(work.load, sample))
-                jobs.put(job)
+                job = _Job(sample)
                 window.append(job)
-                while window and (len(window) >= most or window[0].record.done()):
-                    yield window.popleft().record.result()
-            for _ in serving:
-                jobs.put(None)
+                line.jobs.put(job)
+                if len(window) >= most:
+                    line.wait_for(window[0])
+                while window and window[0].outcome is not None:
+                    yield _record(window.popleft())
+            line.jobs.put(None)
             while window:
-                yield window.popleft().record.result()
+                line.wait_for(window[0])
+                yield _record(window.popleft())
         finally:
-            stopping.set()
-            for _ in serving:
-                jobs.put(None)
-            readers.shutdown(cancel_futures=True)
-            for thread in serving:
-                thread.join()
-            scorers.shutdown(cancel_futures=True)
+            line.stopping = True
+            line.jobs.put(None)
+            for crew in crews:
+                crew.join()
 
 
-class _Serving(threading.Thread):
-    """Keeps one engine full."""
+def _record(job: _Job) -> Record:
+    if isinstance(job.outcome, Record):
+        return job.outcome
+    assert job.outcome is not None
+    raise job.outcome
 
-    def __init__(
-        self,
-        engine: Engine,
-        jobs: queue.SimpleQueue[_Job | None],
-        scorers: ThreadPoolExecutor,
-        work: Work,
-        stopping: threading.Event,
-    ) -> None:
-        super().__init__(name="rtseg-engine")
+
+class _Line:
+    """What all crews work from: the jobs that wait, and the way back to who hands them out.
+
+    ``jobs`` ends with None, which stays there for the next thread.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.stopping = False
+        self._running_low = threading.Event()
+
+    def done(self, job: _Job, outcome: Record | BaseException) -> None:
+        """Set what became of a job; who waits is woken when few are left, to go on with many."""
+        job.outcome = outcome
+        if self.jobs.qsize() <= _AT_ONCE or not isinstance(outcome, Record):
+            self._running_low.set()
+
+    def wait_for(self, job: _Job) -> None:
+        """Wait for a job that no other is before."""
+        while job.outcome is None:
+            self._running_low.clear()
+            if job.outcome is None:
+                self._running_low.wait()
+
+
+class _Crew:
+    """The threads that keep one engine full; it is used by one of them at a time."""
+
+    def __init__(self, engine: Engine, line: _Line, work: Work) -> None:
         self._engine = engine
-        self._jobs = jobs
-        self._scorers = scorers
+        self._line = line
         self._work = work
-        self._stopping = stopping
+        self._threads: list[threading.Thread] = []
+        self._at_engine = threading.Lock()
+        self._error: BaseException | None = None
         self._group: list[tuple[_Job, Loaded]] = []
         self._flying: deque[list[tuple[_Job, Loaded]]] = deque()
         # A batch's frames lie in arrays of the engine's own, each for one batch in flight.
         several = engine.batch > 1
         self._arrays = deque(engine.frame() for _ in range(engine.depth + 1) if several)
+        self._frames = 0
+        self._looked = time.perf_counter()
+        self._waited = 0.0
 
-    def run(self) -> None:
-        try:
-            while (job := self._next()) is not None:
-                loaded = self._loaded(job)
-                if loaded is not None:
-                    self._group.append((job, loaded))
-                    if len(self._group) == self._engine.batch:
-                        self._submit()
-            while not self._stopping.is_set() and (self._group or self._flying):
-                self._submit() if self._group else self._collect()
-            self._engine.drain()
-        except BaseException as error:
-            self._fail(error)
+    def grow(self) -> None:
+        """Add a thread."""
+        thread = threading.Thread(target=self._serve, name="rtseg-evaluating")
+        self._threads.append(thread)
+        thread.start()
 
-    def _next(self) -> _Job | None:
-        """The next job; masks are collected while there is none to be had."""
-        while not self._stopping.is_set():
+    def join(self) -> None:
+        """Wait for all threads to end, and for what is in the engine."""
+        for thread in self._threads:  # a thread that is added meanwhile is waited for, too
+            thread.join()
+        self._engine.drain()
+
+    def _serve(self) -> None:
+        while not self._line.stopping:
             try:
-                return self._jobs.get_nowait()
+                job = self._line.jobs.get_nowait()
             except queue.Empty:
                 # Who waits for these records may hold the next samples back until they are there.
-                if self._flying:
-                    self._collect()
-                elif self._group:
-                    self._submit()
-                else:
-                    return self._jobs.get()
-        return None
+                if self._step_without_a_job():
+                    continue
+                job = self._line.jobs.get()
+            if job is None:
+                self._line.jobs.put(None)
+                while not self._line.stopping and self._step_without_a_job():
+                    pass
+                return
+            self._take(job)
 
-    def _loaded(self, job: _Job) -> Loaded | None:
-        """What the reading threads made of a job's sample; None where that is its record already."""
-        while self._flying and not job.loaded.done():
-            self._collect()
+    def _take(self, job: _Job) -> None:
+        """Read a job's sample and give it to the engine; score what comes out."""
         try:
-            loaded = job.loaded.result()
+            loaded = self._work.load(job.sample)
         except BaseException as error:  # none that a sample should raise
-            job.record.set_exception(error)
-            return None
+            self._line.done(job, error)
+            return
         if isinstance(loaded, Record):
-            job.record.set_result(loaded)
-            return None
-        return loaded
+            self._line.done(job, loaded)
+            return
+        with self._at_engine:
+            self._group.append((job, loaded))
+            done = self._guarded(submit=len(self._group) == self._engine.batch)
+        self._score(done)
+
+    def _step_without_a_job(self) -> bool:
+        """Go on with what there is: collect a batch, or send the rest of one; False if all is done."""
+        with self._at_engine:
+            if not self._flying and not self._group:
+                return False
+            collect = bool(self._flying)
+            done = self._guarded(submit=not collect, collect=collect)
+        self._score(done)
+        return True
+
+    def _guarded(self, *, submit: bool = False, collect: bool = False) -> list[_Done]:
+        """Use the engine; where it fails now, or has failed, that is what becomes of its jobs."""
+        done: list[_Done] = []
+        try:
+            if self._error is not None:
+                raise self._error
+            if collect or (submit and self._engine.pending == self._engine.depth):
+                done = self._collect()
+            if submit:
+                self._submit()
+        except BaseException as error:
+            self._error = error
+            for group in (*self._flying, self._group):
+                for job, _ in group:
+                    self._line.done(job, error)
+            self._flying.clear()
+            self._group = []
+        return done
 
     def _submit(self) -> None:
         """Send the group to the engine, as a batch."""
-        if self._engine.pending == self._engine.depth:
-            self._collect()
         if self._arrays:
             frames = self._arrays[0]
             self._arrays.rotate(-1)
@@ -173,31 +236,40 @@ class _Serving(threading.Thread):
         self._flying.append(self._group)
         self._group = []
 
-    def _collect(self) -> None:
-        """Take the oldest batch's masks from the engine, and have them scored."""
+    def _collect(self) -> list[_Done]:
+        """Take the oldest batch's masks from the engine."""
+        began = time.perf_counter()
         masks, probabilities = collect(self._engine, probability=bool(self._work.spaces))
+        self._waited += time.perf_counter() - began
+        self._look()
         if self._engine.batch == 1:
             masks = masks[None]
             probabilities = None if probabilities is None else probabilities[None]
-        for i, (job, loaded) in enumerate(self._flying.popleft()):
-            probability = None if probabilities is None else probabilities[i]
-            self._scorers.submit(_finish, self._work, job, loaded, masks[i], probability)
+        return [
+            (job, loaded, masks[i], None if probabilities is None else probabilities[i])
+            for i, (job, loaded) in enumerate(self._flying.popleft())
+        ]
 
-    def _fail(self, error: BaseException) -> None:
-        """Hand the error to every job that this engine had or would get, so that the run ends."""
-        for group in (*self._flying, self._group):
-            for job, _ in group:
-                if not job.record.done():
-                    job.record.set_exception(error)
-        while not self._stopping.is_set() and (other := self._jobs.get()) is not None:
-            other.record.set_exception(error)
+    def _look(self) -> None:
+        """Add a thread if nobody waits for the engine although there are samples enough."""
+        self._frames += self._engine.batch
+        if self._frames < _LOOK_EVERY:
+            return
+        self._frames = 0
+        now = time.perf_counter()
+        hurried = self._waited < _IDLE_ENOUGH * (now - self._looked)
+        self._looked, self._waited = now, 0.0
+        if hurried and not self._line.jobs.empty() and len(self._threads) < usable_cores():
+            self.grow()
 
-
-def _finish(work: Work, job: _Job, loaded: Loaded, mask: Mask, probability: Mask | None) -> None:
-    try:
-        job.record.set_result(work.finish(loaded, mask, probability))
-    except BaseException as error:
-        job.record.set_exception(error)
+    def _score(self, done: Sequence[_Done]) -> None:
+        for job, loaded, mask, probability in done:
+            outcome: Record | BaseException
+            try:
+                outcome = self._work.finish(loaded, mask, probability)
+            except BaseException as error:
+                outcome = error
+            self._line.done(job, outcome)
 
 
 def collect(
