@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +26,8 @@ VOID = 255
 
 _SIDE = 0.05  # metres of a pixel
 _NEAREST, _FARTHEST, _BESIDE = 6, 46, 10  # metres
+
+_WHOLE_PIXELS = np.empty(0, np.uint16)  # there are no fractions of them to look up
 
 _NEEDED = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_cam_to_road": (3, 4)}
 
@@ -62,7 +65,7 @@ class BirdsEye:
             ) from error
         # On the road the height, y, is 0.
         self.matrix: NDArray[np.float64] = (values["P2"] @ rectify @ from_road)[:, [0, 2, 3]]
-        self._pixels: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._places: dict[tuple[int, int], NDArray[np.int16]] = {}
 
     def warp(self, image: NDArray[Any], outside: int = 0) -> NDArray[Any]:
         """Return the view (800, 400) or (800, 400, C) of a picture (H, W) or (H, W, C), of its dtype.
@@ -71,32 +74,33 @@ class BirdsEye:
         kit takes 0, which in its coloured truths means invalid.
         """
         height, width = image.shape[:2]
-        pixels = self._pixels.get((height, width))
-        if pixels is None:
-            pixels = self._pixels[height, width] = self._look_up(height, width)
-        flat = image.reshape(height * width, *image.shape[2:])
-        view = np.full((HEIGHT * WIDTH, *image.shape[2:]), outside, image.dtype)
-        inside = pixels >= 0
-        view[inside] = flat[pixels[inside]]
-        return view.reshape(HEIGHT, WIDTH, *image.shape[2:])
+        places = self._places.get((height, width))
+        if places is None:
+            places = self._places[height, width] = self._look_up(height, width)
+        view: NDArray[Any] = cv2.remap(
+            image, places, _WHOLE_PIXELS, cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT, borderValue=(outside,) * 4,
+        )  # fmt: skip
+        return view
 
     def warp_truth(self, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the view (800, 400) uint8 of a truth (H, W) uint8: VOID where it lies out of it."""
         return self.warp(truth, VOID)
 
-    def _look_up(self, height: int, width: int) -> NDArray[np.int64]:
-        """For each pixel of the view the place in the flat picture, (800 * 400,) int64, or -1."""
+    def _look_up(self, height: int, width: int) -> NDArray[np.int16]:
+        """For each pixel of the view its column and row in the picture, (800, 400, 2), or -1."""
         x = np.arange(-_BESIDE + _SIDE / 2, _BESIDE, _SIDE)
         z = np.arange(_FARTHEST - _SIDE / 2, _NEAREST, -_SIDE)
         # In single precision, as in the development kit: a middle may lie just beside an edge.
-        places = np.stack([axis.ravel() for axis in np.meshgrid(x, z)]).astype(np.float32)
-        u, v, w = self.matrix @ np.vstack((places, np.ones_like(places[:1])))
+        road = np.stack([axis.ravel() for axis in np.meshgrid(x, z)]).astype(np.float32)
+        u, v, w = self.matrix @ np.vstack((road, np.ones_like(road[:1])))
         ahead = w > 0
         u, v = (np.divide(a, w, out=np.zeros_like(a), where=ahead) for a in (u, v))
         inside = ahead & (u >= 1) & (v >= 1) & (u <= width) & (v <= height)
-        pixels = np.full(u.shape, -1, np.int64)
-        pixels[inside] = (v[inside].astype(np.int64) - 1) * width + u[inside].astype(np.int64) - 1
-        return pixels
+        places = np.full((*u.shape, 2), -1, np.int16)
+        places[inside, 0] = u[inside].astype(np.int16) - 1
+        places[inside, 1] = v[inside].astype(np.int16) - 1
+        return places.reshape(HEIGHT, WIDTH, 2)
 
 
 def _read(path: Path) -> dict[str, NDArray[np.float64]]:
