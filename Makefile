@@ -29,7 +29,7 @@ endef
 	$(checked_python)
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,report,ray,test,lint]'
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,report,ray,int8,test,lint]'
 	.venv-test/bin/python -m pip uninstall --quiet --yes opencv-python-headless
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps opencv-python
 	touch $@

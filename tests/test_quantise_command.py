@@ -36,6 +36,7 @@ def call(*arguments):
     p.add_argument("--out", type=Path)
     p.add_argument("--size", type=size)
     p.add_argument("--frames", type=whole(1), default=2)
+    p.add_argument("--measured", type=Path)
     add_arguments(p)
     options = p.parse_args(list(map(str, arguments)))
     return run("compile", lambda: command(options, "compile"))
@@ -56,6 +57,14 @@ def test_the_command_writes_the_file_beside_the_network(three, pictures, capfd):
     assert agrees.endswith("of the pixels of 2 pictures")
     assert wrote.startswith(f"{made}: network file of INT8, ranges of 4 pictures")
     assert all(line.startswith("compile: building") for line in said.err.splitlines())
+
+
+def test_what_was_measured_is_in_the_file(three, pictures, tmp_path):
+    told = tmp_path / "measured.json"
+    told.write_text('{"camvid_val_miou": 0.97}')
+    assert call(three, "--int8", pictures, "--measured", told) == 0
+    spec = read_network(three.with_name("three.int8.onnx")).spec
+    assert spec.measured == {"camvid_val_miou": 0.97}
 
 
 def test_a_network_of_the_zoo_at_another_size(three, pictures, tmp_path, monkeypatch):
@@ -82,6 +91,7 @@ def one_line(capfd):
         (["three.onnx", "--int8", "nowhere"], 1, "nowhere: no pictures"),
         (["three.onnx", "--int8", "pictures", "--out", "no/x.onnx"], 1, "no/x.onnx: cannot write"),
         (["three.onnx", "--int8", "pictures", "--size", "63x64"], 1, "cannot run at 63x64"),
+        (["three.onnx", "--int8", "pictures", "--measured", "no.json"], 2, "--measured no.json"),
     ],
 )
 def test_bad_arguments_are_one_line(

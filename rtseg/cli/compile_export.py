@@ -29,7 +29,7 @@ def export_checkpoint(options: argparse.Namespace) -> Path:
         if out.suffix.lower() != ".onnx":
             raise UsageError(f"--out {out}: a network file ends in .onnx")
     require_writable(out)
-    measured = _measured(options.measured)
+    measured = read_measured(options.measured)
     model, spec = load_checkpoint(checkpoint)
     spec = replace(
         spec,
@@ -50,7 +50,8 @@ def export_checkpoint(options: argparse.Namespace) -> Path:
     return out
 
 
-def _measured(path: Path | None) -> dict[str, float]:
+def read_measured(path: Path | None) -> dict[str, float]:
+    """What ``--measured`` says; ``UsageError`` where that is no JSON object of numbers."""
     if path is None:
         return {}
     try:

@@ -44,7 +44,7 @@ def quantise(options: argparse.Namespace, prog: str) -> int:
 
     Its masks of ``options.frames`` of the pictures are compared with the FP32 file's first: a file
     below :data:`rtseg.engine.parity.LEAST_INT8` is refused. Reads ``network``, ``int8``,
-    ``calibration_frames``, ``frames``, ``size`` and ``out``.
+    ``calibration_frames``, ``frames``, ``size``, ``measured`` and ``out``.
     """
     if Path(options.network).suffix == ".safetensors":
         raise UsageError(
@@ -53,6 +53,7 @@ def quantise(options: argparse.Namespace, prog: str) -> int:
         )
     require_extra("quantising", "int8", "nncf", "onnx", "onnxruntime")
     from rtseg.atomic import require_writable, write_atomically
+    from rtseg.cli.compile_export import read_measured
     from rtseg.cli.compile_progress import BuildProgress
     from rtseg.engine import find_network
     from rtseg.engine.parity import LEAST_INT8
@@ -68,11 +69,12 @@ def quantise(options: argparse.Namespace, prog: str) -> int:
         if out.suffix.lower() != ".onnx":
             raise UsageError(f"--out {out}: a network file ends in .onnx")
     require_writable(out)
+    measured = read_measured(options.measured)
     if options.size is not None:
         network = replace(network, spec=network.spec.resized(*options.size))
     pictures = _Pictures(options.int8, options.calibration_frames)
     with BuildProgress(prog, f"{network.spec.name} in INT8") as progress:
-        content = quantise_network(network, pictures, on_progress=progress)
+        content = quantise_network(network, pictures, measured=measured, on_progress=progress)
     checked = _Pictures(options.int8, options.frames)
     share = _agreement(network, content, checked)
     print(

@@ -25,7 +25,7 @@ import importlib.metadata
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,12 +62,14 @@ def quantise(
     network: NetworkFile,
     frames: Frames,
     *,
+    measured: Mapping[str, float] | None = None,
     on_progress: Progress | None = None,
 ) -> bytes:
     """Quantise a network of FP32; returns the content of the INT8 network file.
 
     ``frames`` are what the ranges are taken from: some hundred of the frames that the network was
     trained on, never of those that it is measured on. They are resized to the network's size.
+    ``measured`` is what the spec says of its accuracy: that of the FP32 network is not this one's.
     ``NetworkError`` for a network that is not of FP32, has no convolution between its first and its
     last, or cannot be quantised; ``InputError`` without frames.
     """
@@ -78,8 +80,8 @@ def quantise(
         raise NetworkError(f"{path}: a network file of {precision}: quantise the one of fp32")
     if not len(frames):
         raise InputError(f"{path}: no frames to take the ranges of its values from")
-    _name_nodes(model.graph)
-    kept = _outer(model.graph)
+    name_nodes(model.graph)
+    kept = outer_nodes(model.graph)
     if not any(n.op_type in _CONVOLUTIONS and n.name not in kept for n in model.graph.node):
         raise NetworkError(
             f"{path}: nothing to quantise: it has no convolution between its first and its last"
@@ -102,7 +104,7 @@ def quantise(
         check_quantised(model)
     except Exception as error:  # NNCF's and ONNX's share no base but Exception
         raise NetworkError(f"{path}: cannot be quantised: {one_line(error)}") from error
-    return _with_spec(model, network)
+    return _with_spec(model, network, measured or {})
 
 
 def _quantised(
@@ -141,7 +143,7 @@ def _nodes(model: onnx.ModelProto, operator: str) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == operator]
 
 
-def _name_nodes(graph: onnx.GraphProto) -> None:
+def name_nodes(graph: onnx.GraphProto) -> None:
     """Give every node a name of its own, by which it can be left out."""
     taken: set[str] = set()
     for number, node in enumerate(graph.node):
@@ -150,7 +152,7 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
         taken.add(node.name)
 
 
-def _outer(graph: onnx.GraphProto) -> list[str]:
+def outer_nodes(graph: onnx.GraphProto) -> list[str]:
     """Names of the nodes that have no convolution before them, or none after them."""
     behind: set[str] = set()  # tensors that a convolution has a part in
     inner: set[str] = set()
@@ -244,12 +246,14 @@ def check_quantised(model: onnx.ModelProto) -> None:
                 raise ValueError(f"{node.name}: {scale.size} scales where {scales} are needed")
 
 
-def _with_spec(model: onnx.ModelProto, network: NetworkFile) -> bytes:
+def _with_spec(
+    model: onnx.ModelProto, network: NetworkFile, measured: Mapping[str, float]
+) -> bytes:
     """Return the file's content, with the network's spec for INT8 in it."""
     spec = replace(
         network.spec,
         precision="int8",
-        measured={},  # that was the FP32 network's
+        measured=dict(measured),
         versions={**network.spec.versions, "nncf": importlib.metadata.version("nncf")},
     )
     del model.graph.value_info[:]
