@@ -25,6 +25,7 @@ from rtseg.cli.arguments import names, run, size, whole
 from rtseg.data.camvid import CamVid
 from rtseg.data.labels import ROAD
 from rtseg.engine import find_network, load
+from rtseg.engine.siblings import sibling
 from rtseg.errors import InputError
 from rtseg.spec import Spec
 from rtseg.video.images import pictures_of, read_kitti_road_truth
@@ -64,8 +65,11 @@ def road(classes: Mapping[str, object]) -> str:
 
 def _engines(
     options: argparse.Namespace, size: tuple[int, int] | None, stack: ExitStack
-) -> tuple[Spec, dict[str, Masks]]:
+) -> tuple[Spec, dict[str, Masks], str]:
+    """Load the engines; returns what they take, their masks by name, and the name of the default."""
     engines: dict[str, Masks] = {}
+    network = find_network(options.network)
+    default = ""
     if options.checkpoint is not None:
         engines["torch fp32"] = _torch_masks(options.checkpoint)
     for backend, precision in (
@@ -73,17 +77,24 @@ def _engines(
         ("openvino", "fp32"),
         ("openvino", None),
         ("onnxruntime", "fp16"),
+        ("openvino", "int8"),
+        ("onnxruntime", "int8"),
     ):
+        if precision == "int8" and not sibling(network.path, precision).exists():
+            continue
         engine = stack.enter_context(
             load(options.network, backend=backend, precision=precision, size=size)
         )
-        engines[f"{backend} {engine.precision}"] = engine.infer
-    return engine.spec, engines
+        name = f"{backend} {engine.precision}"
+        engines[name] = engine.infer
+        if precision is None:
+            default = name
+    return network.spec if size is None else network.spec.resized(*size), engines, default
 
 
 def _at_size(options: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any]:
     with ExitStack() as stack:
-        spec, engines = _engines(options, size, stack)
+        spec, engines, default = _engines(options, size, stack)
         camvid = CamVid(options.camvid, "val", class_table(spec))
         sets = {
             "camvid_val": score(engines, spec, (camvid[i] for i in range(len(camvid)))),
@@ -116,7 +127,7 @@ def _at_size(options: argparse.Namespace, size: tuple[int, int] | None) -> dict[
     print_table(f"{spec.name} {spec.width}×{spec.height}", columns, rows)
     return {
         "size": [spec.width, spec.height],
-        "default": list(engines)[-2],
+        "default": default,
         "reference": reference,
         "agreement": agreement,
         **sets,

@@ -2,7 +2,9 @@
 
 Quantises each network on frames of CamVid's train split, and compares it on OpenVINO with the network
 in FP32 and at OpenVINO's own choice (BF16 where the CPU has it): whole-set mIoU on CamVid's val split,
-and milliseconds a frame in interleaved rounds, by the clock and by the processor's time.
+and milliseconds a frame in interleaved rounds, by the clock and by the processor's time. ``--beside``
+puts the INT8 files of another quantiser under the same clock and on the same frames
+(``benchmarks.int8_modelopt`` makes NVIDIA's).
 """
 
 from __future__ import annotations
@@ -33,28 +35,46 @@ def figures(
 ) -> dict[str, Any]:
     """Derive, for each network, times, speed-ups and lost mIoU of INT8, and whether it pays.
 
-    It pays where it loses no more than :data:`MOST_LOST` against both others, and is faster than the
-    default in at least three rounds of four, by the clock.
+    ``samples`` and ``accuracy`` may hold more kinds than :data:`KINDS`, all INT8 by other
+    quantisers, which have the same figures in ``beside``. INT8 pays where it loses no more than
+    :data:`MOST_LOST` against both others, and is faster than the default in at least three rounds of
+    four, by the clock.
     """
     found: dict[str, Any] = {}
     for network in networks:
-        times = {kind: samples[f"{network} {kind}.ms"] for kind in KINDS}
-        cpu = {kind: samples[f"{network} {kind}.cpu_ms"] for kind in KINDS}
+        kinds = [kind for kind in accuracy[network] if f"{network} {kind}.ms" in samples]
+        times = {kind: samples[f"{network} {kind}.ms"] for kind in kinds}
+        cpu = {kind: samples[f"{network} {kind}.cpu_ms"] for kind in kinds}
         miou = {kind: values["miou"] for kind, values in accuracy[network].items()}
-        others = [kind for kind in KINDS if kind != "int8"]
-        faster = {kind: measuring.ratio(times[kind], times["int8"]) for kind in others}
-        lost = {kind: miou[kind] - miou["int8"] for kind in others}
         found[network] = {
             "ms": {kind: measuring.spread(values) for kind, values in times.items()},
             "cpu_ms": {kind: measuring.spread(values) for kind, values in cpu.items()},
-            "speed_up": faster,
-            "speed_up_cpu": {kind: measuring.ratio(cpu[kind], cpu["int8"]) for kind in others},
-            "miou_lost": lost,
+            **_against_others("int8", times, cpu, miou),
             "accuracy": accuracy[network],
-            "within_bar": max(lost.values()) <= MOST_LOST,
-            "pays": max(lost.values()) <= MOST_LOST and faster["default"]["p25"] > 1,
+            "beside": {
+                kind: _against_others(kind, times, cpu, miou) for kind in kinds if kind not in KINDS
+            },
         }
     return {"networks": found, "quiet": measuring.quiet(samples)}
+
+
+def _against_others(
+    int8: str,
+    times: Mapping[str, Sequence[float]],
+    cpu: Mapping[str, Sequence[float]],
+    miou: Mapping[str, float],
+) -> dict[str, Any]:
+    others = [kind for kind in KINDS if kind != "int8"]
+    faster = {kind: measuring.ratio(times[kind], times[int8]) for kind in others}
+    lost = {kind: miou[kind] - miou[int8] for kind in others}
+    within = max(lost.values()) <= MOST_LOST
+    return {
+        "speed_up": faster,
+        "speed_up_cpu": {kind: measuring.ratio(cpu[kind], cpu[int8]) for kind in others},
+        "miou_lost": lost,
+        "within_bar": within,
+        "pays": within and faster["default"]["p25"] > 1,
+    }
 
 
 def _measure(
@@ -103,6 +123,10 @@ def _measure(
                 "fp32": (network.path, "fp32"),
                 "default": (network.path, None),
                 "int8": (path, None),
+                **{
+                    label: (folder_of / f"{spec.name}.int8.onnx", None)
+                    for label, folder_of in options.beside
+                },
             }
             engines = {
                 kind: stack.enter_context(
@@ -129,12 +153,20 @@ def _measure(
     settings = {
         "networks": settings,
         "nncf": importlib.metadata.version("nncf"),
+        "beside": [label for label, _ in options.beside],
         "calibrated_on": "CamVid train",
         "scored_on": "CamVid val",
         "rounds": options.rounds,
         "frames_a_turn": options.frames,
     }
     return settings, samples, accuracy
+
+
+def _beside(text: str) -> tuple[str, Path]:
+    label, equals, folder = text.partition("=")
+    if not label or not equals or not folder or label in KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: LABEL=DIR, as in modelopt=quantised")
+    return label, Path(folder)
 
 
 def _command(options: argparse.Namespace, given: list[str]) -> int:
@@ -153,7 +185,7 @@ def _command(options: argparse.Namespace, given: list[str]) -> int:
                 f"{values['ms'][kind]['median']:.2f}",
                 f"{values['cpu_ms'][kind]['median']:.2f}",
             ]
-            for kind in KINDS
+            for kind in values["ms"]
         ]
         width, height = settings["networks"][name]["size"]
         measuring.print_table(
@@ -184,6 +216,10 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument(
         "--int8", type=Path, metavar="DIR",
         help="take NAME.int8.onnx from there (default: quantise anew)",
+    )  # fmt: skip
+    p.add_argument(
+        "--beside", type=_beside, action="append", default=[], metavar="LABEL=DIR",
+        help="measure NAME.int8.onnx from there, too; may be given several times",
     )  # fmt: skip
     p.add_argument(
         "--calibration", type=whole(1), default=100, metavar="N",

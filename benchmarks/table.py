@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.result_words import read, sized, source
-from benchmarks.table_speed import BENCHES, bench, choice, scale
+from benchmarks.table_int8 import int8
+from benchmarks.table_speed import BENCHES, bench, choice, kept, scale
 from rtseg.atomic import write_atomically
 from rtseg.cli.arguments import Parser, run
 from rtseg.errors import InputError
@@ -159,7 +160,14 @@ def _loop(folder: Path) -> list[str]:
     ]
     lines = ["**The live loop:**", "", "| | measured | bar |", "|---|---|---|"]
     lines += [f"| {what} | {measured} | {bar} |" for what, measured, bar in rows]
-    return [*lines, "", *(source(result) + "\n" for result in (live, startup, memory))]
+    cpu = figures["cpu_ms_per_frame"]
+    note = (
+        f"The loop shares the cores with the engine: it takes {cpu['live']:.1f} ms of CPU time a frame, "
+        f"the engine {cpu['bare']:.1f} of them, so that {cpu['share_bound']:.2f} is the most that can be "
+        f"left. Decoding, {figures['stages_ms']['live.decode_ms']:.1f} ms by the clock, is most of the "
+        "rest."
+    )
+    return [*lines, "", note, "", *(source(result) + "\n" for result in (live, startup, memory))]
 
 
 def _architectures(folder: Path) -> list[str]:
@@ -213,7 +221,8 @@ DOCUMENTS = {
     },
     Path("docs/architectures.md"): (_architectures,),
     Path("docs/measured.md"): (bench("bench-street"),),
-    Path("docs/scale.md"): (scale,),
+    Path("docs/scale.md"): (scale, kept),
+    Path("docs/engines.md"): (int8,),
 }
 """Which tables each document has between its marks."""
 

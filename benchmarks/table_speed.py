@@ -94,3 +94,22 @@ def scale(folder: Path) -> list[str]:
         "",
         source(result),
     ]
+
+
+def kept(folder: Path) -> list[str]:
+    """What an evaluation keeps of its engine's throughput."""
+    result = read(folder, "eval-street-unet-camvid")
+    measured, engine, machine = result["speed"]["measured"], result["engine"], result["machine"]
+    quiet = sum(row["others_share"] < 0.05 for row in measured["rounds"])
+    rounds = len(measured["rounds"])
+    return [
+        f"**What an evaluation keeps of its engine**: {engine['backend']} {engine['precision']} alone "
+        f"does {measured['engine_fps']:.0f} frames a second; with decoded pictures, shrunk and scored, "
+        f"it keeps {measured['efficiency']:.2f} of that, with PNG files read on the same cores "
+        f"{measured['read_efficiency']:.2f} (medians of {rounds} rounds in turns, {quiet} of them "
+        "quiet).",
+        "",
+        f"`{result['command']}`, {result['date'][:10]}, {machine['usable_cores']} cores of "
+        f"{machine['processor']}, rtseg {result['rtseg']}, openvino "
+        f"{result['versions']['openvino']}.",
+    ]

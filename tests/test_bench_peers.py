@@ -203,6 +203,20 @@ def test_peers_are_measured_beside_ours(tiny_network, tmp_path, capfd) -> None:
     assert "nameless" in printed
 
 
+def test_a_peer_is_not_quantised_for_the_occasion(tiny_network, tmp_path, capfd) -> None:
+    path = peer(tmp_path / "theirs.onnx", 2)
+    out = tmp_path / "bench.json"
+    status = bench.main(
+        [str(tiny_network), "--peer", str(path), "--rounds", "1", "--frames", "2", "--limit", "1",
+         "--json", str(out), "--backend", "onnxruntime", "--precision", "fp32,int8"]
+    )  # fmt: skip
+    assert status == 0
+    assert "theirs is not quantised: a peer is measured as it is" in capfd.readouterr().err
+    result = json.loads(out.read_text())
+    assert [row["network"] for row in result["rows"]] == ["tiny", "theirs"]
+    assert [failed["precision"] for failed in result["failed"]] == ["int8", "int8"]
+
+
 LIBRARY = """
 import torch
 class SegmentationModel: pass

@@ -435,6 +435,16 @@ def test_the_zoos_networks_keep_the_contract(name):
     assert spec.name == name
 
 
+@pytest.mark.parametrize("name", zoo())
+def test_the_zoos_files_of_int8_are_the_same_networks(name):
+    full, quantised = find_network(name).spec, find_network(name, "int8").spec
+    assert (quantised.precision, quantised.name) == ("int8", name)
+    assert (quantised.classes, quantised.palette) == (full.classes, full.palette)
+    assert (quantised.width, quantised.height) == (full.width, full.height)
+    lost = full.measured["camvid_val_miou"] - quantised.measured["camvid_val_miou"]
+    assert lost <= 0.005  # what INT8 may cost
+
+
 @pytest.fixture(scope="module")
 def road_frames(shared):
     """Fifty frames of CamVid's validation split, of the network's size."""
@@ -491,6 +501,17 @@ def test_the_file_of_half_precision_agrees_on_real_frames(road_frames, road_mask
         pytest.skip("no road-unet.fp16.onnx in engines/")
     with rtseg.load("road-unet", backend="onnxruntime", precision="fp16") as engine:
         assert engine.precision == "fp16"
+        assert agreement(engine.infer(road_frames[:10]), road_masks[:10]) >= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_the_file_of_int8_agrees_on_real_frames(road_frames, road_masks, backend):
+    pytest.importorskip(backend)
+    if backend == "openvino" and "INT8" not in capabilities():
+        pytest.skip("OpenVINO does not run INT8 on this CPU")
+    with rtseg.load("road-unet", backend=backend, precision="int8") as engine:
+        assert engine.precision == "int8"
         assert agreement(engine.infer(road_frames[:10]), road_masks[:10]) >= 0.99
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rtseg.engine import Engine, Mode, find_network, load
 from rtseg.engine.backends import KNOWN
 from rtseg.engine.parity import can_check, reference_engine
-from rtseg.errors import RtsegError
+from rtseg.engine.tensorrt.files import precision_of
+from rtseg.errors import BackendError, RtsegError
 from rtseg.evaluation.engine_accuracy import score, unscored
 from rtseg.evaluation.frames import Frames
 from rtseg.evaluation.machine import forget_peak, memory_mib
@@ -48,6 +49,10 @@ class Contender:
 
     def load(self, on_progress: Progress) -> Engine:
         """Make the engine; errors as those of :func:`rtseg.load`."""
+        if self.title and self.precision == "int8":
+            network = find_network(self.network)
+            if precision_of(network.path.read_bytes(), network) != "int8":
+                raise BackendError(f"{self.title} is not quantised: a peer is measured as it is")
         return load(
             self.network,
             backend=self.backend,
