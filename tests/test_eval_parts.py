@@ -221,11 +221,16 @@ def test_an_engine_that_waits_for_pictures_gets_more_readers(
 ):
     spec = rtseg.engine.find_network(tiny_network).spec
     work = SlowWork((96, 64), 2, identity(("background", "road")), takes=takes)
-    records = LocalRunner([engine(spec, batch=batch)]).run(endless([]), work)
+    runner = LocalRunner([engine(spec, batch=batch)])
+    records = runner.run(endless([]), work)
     found = [next(records).index for _ in range(32 * usable_cores() + 60)]
     records.close()
     assert found == list(range(len(found)))
     assert max(work.together) == threads
+    work.together.clear()
+    few = [PixelSample(i, str(i), str(i), noisy(0)) for i in range(2 * threads)]
+    assert [record.index for record in runner.run(few, work)] == list(range(2 * threads))
+    assert max(work.together) == threads  # from the beginning: it is as large as it has become
 
 
 class RefusingEngine(NullEngine):

@@ -1,6 +1,7 @@
 """Quantised network files: what is in them, and what they paint."""
 
 import importlib.util
+import logging
 import subprocess
 import sys
 from dataclasses import replace
@@ -277,3 +278,10 @@ def test_the_benchmark_says_whether_int8_pays(monkeypatch):
     assert not both["beside"]["other"]["pays"]  # no slower, but it loses 0.007
     assert both["beside"]["other"]["miou_lost"] == pytest.approx({"fp32": 0.006, "default": 0.007})
     assert list(both["ms"]) == ["fp32", "default", "int8", "other"]
+
+
+def test_the_log_is_as_before(quantised, caplog):
+    assert quantised.exists()  # NNCF has been at work
+    logging.getLogger("rtseg").warning("still heard")
+    assert caplog.messages == ["still heard"]
+    assert type(logging.getLogger("rtseg.made.now")) is logging.Logger

@@ -132,10 +132,15 @@ def _quantised(
 
 
 def _import_nncf() -> Any:
-    """Import NNCF without its telemetry."""
-    with without_telemetry():
-        import nncf
-    nncf.set_log_level(logging.ERROR)
+    """Import NNCF without its telemetry, its news, and its class for all loggers to come."""
+    before = logging.getLoggerClass()
+    try:
+        with without_telemetry():
+            import nncf
+    finally:
+        logging.setLoggerClass(before)
+    # Its own set_log_level would set the level of handlers that are not its own, too.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rtseg.engine import Engine
@@ -69,10 +70,10 @@ def measure_efficiency(
         fps = sum(turn.frames / turn.seconds for turn in turns)
         return fps, 1e3 * (time.process_time() - cpu) / frames
 
-    def run_turn(pictures: Sequence[Sample]) -> Figures:
+    def run_turn(runner: LocalRunner, pictures: Sequence[Sample]) -> Figures:
         start = cpu = 0.0
         done = -warm
-        records = LocalRunner(engines).run(_endless(pictures), work)
+        records = runner.run(_endless(pictures), work)
         for _ in records:  # the pipe is full before the clock starts, and stays so until it stops
             done += 1
             if done == 0:
@@ -85,8 +86,9 @@ def measure_efficiency(
 
     turns: dict[str, Callable[[], Figures]] = {
         "engine": engine_turn,
-        "decoded": lambda: run_turn(decoded),
-        "read": lambda: run_turn(readable),
+        # A runner each: what is read may want more threads than what is in memory.
+        "decoded": partial(run_turn, LocalRunner(engines), decoded),
+        "read": partial(run_turn, LocalRunner(engines), readable),
     }
     count = 8 * warm  # one round that is not counted, and tells how long a frame takes
     slowest = min(turn()[0] for turn in turns.values())

@@ -59,10 +59,13 @@ class LocalRunner:
     engine waits instead, its crew grows, up to a thread a core. No more samples than keep all busy
     are on their way at once. A frame's record does not depend on which engine it went through, as
     long as all are of one network, backend, precision and size.
+
+    A runner may run several times, one after the other: crews begin as large as they have become.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self.engines = tuple(engines)
+        self._sizes = [1] * len(self.engines)
 
     def run(self, samples: Iterable[Sample], work: Work) -> Generator[Record, None, None]:
         """Yield the record of every sample, in their order.
@@ -78,8 +81,9 @@ class LocalRunner:
         window: deque[_Job] = deque()
         crews = [_Crew(engine, line, work) for engine in self.engines]
         try:
-            for crew in crews:
-                crew.grow()
+            for crew, size in zip(crews, self._sizes, strict=True):
+                for _ in range(size):
+                    crew.grow()
             for sample in samples:
                 job = _Job(sample)
                 window.append(job)
@@ -95,8 +99,7 @@ class LocalRunner:
         finally:
             line.stopping = True
             line.jobs.put(None)
-            for crew in crews:
-                crew.join()
+            self._sizes = [crew.join() for crew in crews]
 
 
 def _record(job: _Job) -> Record:
@@ -156,11 +159,12 @@ class _Crew:
         self._threads.append(thread)
         thread.start()
 
-    def join(self) -> None:
-        """Wait for all threads to end, and for what is in the engine."""
+    def join(self) -> int:
+        """Wait for all threads to end, and for what is in the engine; return how many there were."""
         for thread in self._threads:  # a thread that is added meanwhile is waited for, too
             thread.join()
         self._engine.drain()
+        return max(1, len(self._threads))
 
     def _serve(self) -> None:
         while not self._line.stopping:
