@@ -23,7 +23,7 @@ from rtseg.evaluation.records import Record
 from rtseg.evaluation.samples import Mask, Sample
 from rtseg.evaluation.scoring import Loaded, Work
 
-_AT_ONCE = 8
+_AT_ONCE = 4
 """Samples that are handed out together: a thread that sleeps and wakes for each costs more."""
 _LOOK_EVERY = 16
 """Frames after which a crew looks whether it is large enough."""
