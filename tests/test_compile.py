@@ -29,6 +29,13 @@ def test_compile_prints_the_spec(capfd, tiny_network) -> None:
     assert json.loads(out)["classes"] == ["background", "road"]
 
 
+def test_the_spec_is_that_of_the_precision_asked_for(capfd) -> None:
+    for precision in ("fp32", "fp16", "int8"):
+        status, out, _ = _run(capfd, compiling, "road-unet", "--spec", "--precision", precision)
+        assert status == 0
+        assert json.loads(out)["precision"] == precision
+
+
 def test_an_engine_that_disagrees_is_refused_with_the_figure(
     capfd, tiny_network, monkeypatch
 ) -> None:

@@ -141,7 +141,8 @@ def _compile(options: argparse.Namespace) -> int:
 
     network = find_network(name)
     if options.spec:
-        print(json.dumps(describe(network.spec), indent=1, ensure_ascii=False))
+        spec = find_network(name, options.precision).spec
+        print(json.dumps(describe(spec), indent=1, ensure_ascii=False))
         return 0
     cache = EngineCache(fresh=options.rebuild)
     start = time.perf_counter()
