@@ -18,8 +18,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks import measuring
 from rtseg.cli.arguments import names, run, whole
+from rtseg.data.camvid import CamVid
+from rtseg.data.labels import ClassTable
 from rtseg.errors import require_extra
 
 NAME = "int8"
@@ -77,15 +82,32 @@ def _against_others(
     }
 
 
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """Add what quantisers that are compared have in common: networks, and frames of CamVid."""
+    p.add_argument("--camvid", type=Path, required=True, metavar="DIR", help="SegNet split")
+    p.add_argument(
+        "--network", type=names, default=["road-unet", "street-unet"], metavar="NAME,…",
+        help="networks of the zoo (default: road-unet,street-unet)",
+    )  # fmt: skip
+    p.add_argument(
+        "--calibration", type=whole(1), default=100, metavar="N",
+        help="frames of the train split to take the ranges from (default: 100)",
+    )  # fmt: skip
+
+
+def training_frames(options: argparse.Namespace, table: ClassTable) -> list[NDArray[np.uint8]]:
+    """Return the frames that ranges are taken from, spread evenly over CamVid's train split."""
+    train = CamVid(options.camvid, "train", table)
+    chosen = np.linspace(0, len(train) - 1, min(options.calibration, len(train))).astype(int)
+    return [train[i][0] for i in chosen]
+
+
 def _measure(
     options: argparse.Namespace,
 ) -> tuple[dict[str, Any], dict[str, list[float]], dict[str, Any]]:
-    import numpy as np
-
     from benchmarks.frames import rendered
     from benchmarks.scoring import class_table, score
     from benchmarks.turns import stream
-    from rtseg.data.camvid import CamVid
     from rtseg.engine import Engine, find_network, load
     from rtseg.engine.cache import EngineCache
     from rtseg.engine.quantise import quantise
@@ -112,21 +134,17 @@ def _measure(
             network = find_network(name)
             spec = network.spec
             table = class_table(spec)
-            train, val = (CamVid(options.camvid, split, table) for split in ("train", "val"))
-            chosen = np.linspace(0, len(train) - 1, min(options.calibration, len(train)))
-            ready = options.int8 and options.int8 / sibling(network.path, "int8").name
-            path = ready or folder / f"{spec.name}.int8.onnx"
-            if not ready:
-                path.write_bytes(quantise(network, [train[i][0] for i in chosen.astype(int)]))
+            val = CamVid(options.camvid, "val", table)
+            file = sibling(network.path, "int8").name
+            path = (options.int8 or folder) / file
+            if not options.int8:
+                path.write_bytes(quantise(network, training_frames(options, table)))
             own = (spec.width, spec.height)
             files: dict[str, tuple[Path, str | None]] = {
                 "fp32": (network.path, "fp32"),
                 "default": (network.path, None),
                 "int8": (path, None),
-                **{
-                    label: (folder_of / f"{spec.name}.int8.onnx", None)
-                    for label, folder_of in options.beside
-                },
+                **{label: (folder_of / file, None) for label, folder_of in options.beside},
             }
             engines = {
                 kind: stack.enter_context(
@@ -143,7 +161,7 @@ def _measure(
             settings[name] = {
                 "size": list(own),
                 "default": engines["default"].precision,
-                "calibration_frames": len(chosen),
+                "calibration_frames": options.calibration,
                 "frames_in_flight": engines["int8"].depth,
                 "int8_file_bytes": path.stat().st_size,
             }
@@ -208,11 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     p = measuring.parser(NAME, "Measure what INT8 costs in accuracy and saves in time.")
-    p.add_argument("--camvid", type=Path, required=True, metavar="DIR", help="SegNet split")
-    p.add_argument(
-        "--network", type=names, default=["road-unet", "street-unet"], metavar="NAME,…",
-        help="networks of the zoo (default: road-unet,street-unet)",
-    )  # fmt: skip
+    add_arguments(p)
     p.add_argument(
         "--int8", type=Path, metavar="DIR",
         help="take NAME.int8.onnx from there (default: quantise anew)",
@@ -220,10 +234,6 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument(
         "--beside", type=_beside, action="append", default=[], metavar="LABEL=DIR",
         help="measure NAME.int8.onnx from there, too; may be given several times",
-    )  # fmt: skip
-    p.add_argument(
-        "--calibration", type=whole(1), default=100, metavar="N",
-        help="frames of the train split to take the ranges from (default: 100)",
     )  # fmt: skip
     p.add_argument("--rounds", type=whole(1), default=15, metavar="N", help="default: 15")
     p.add_argument(

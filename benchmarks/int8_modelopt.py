@@ -17,8 +17,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.int8 import add_arguments, training_frames
 from rtseg.atomic import write_atomically
-from rtseg.cli.arguments import Parser, names, run, whole
+from rtseg.cli.arguments import Parser, run
 from rtseg.errors import UsageError
 
 PROG = "python -m benchmarks.int8_modelopt"
@@ -32,7 +33,6 @@ def _quantise(name: str, options: argparse.Namespace) -> bytes:
 
     from benchmarks.scoring import class_table
     from rtseg import spec as specification
-    from rtseg.data.camvid import CamVid
     from rtseg.engine import find_network
     from rtseg.engine.quantise import name_nodes, outer_nodes
 
@@ -40,9 +40,9 @@ def _quantise(name: str, options: argparse.Namespace) -> bytes:
     spec = network.spec
     model = onnx.load(str(network.path))
     name_nodes(model.graph)
-    train = CamVid(options.camvid, "train", class_table(spec))
-    chosen = np.linspace(0, len(train) - 1, min(options.calibration, len(train))).astype(int)
-    frames = np.stack([cv2.resize(train[i][0], (spec.width, spec.height)) for i in chosen])
+    size = (spec.width, spec.height)
+    pictures = training_frames(options, class_table(spec))
+    frames = np.stack([cv2.resize(picture, size) for picture in pictures])
     with tempfile.TemporaryDirectory() as folder:
         named, made = Path(folder) / "named.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, str(named))
@@ -82,19 +82,11 @@ def _command(options: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     p = Parser(PROG, "Quantise networks of the zoo by NVIDIA's modelopt.")
-    p.add_argument("--camvid", type=Path, required=True, metavar="DIR", help="SegNet split")
+    add_arguments(p)
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="NAME.int8.onnx")
-    p.add_argument(
-        "--network", type=names, default=["road-unet", "street-unet"], metavar="NAME,…",
-        help="networks of the zoo (default: road-unet,street-unet)",
-    )  # fmt: skip
     p.add_argument(
         "--method", choices=("entropy", "max"), default="entropy",
         help="how ranges are chosen (default: entropy, modelopt's own)",
-    )  # fmt: skip
-    p.add_argument(
-        "--calibration", type=whole(1), default=100, metavar="N",
-        help="frames of the train split to take the ranges from (default: 100)",
     )  # fmt: skip
     options = p.parse_args(arguments)
     return run(PROG, lambda: _command(options))

@@ -18,6 +18,7 @@ from rtseg.data.masks import KittiRoadMasks
 from rtseg.engine.machine import usable_cores
 from rtseg.errors import BackendError, UsageError
 from rtseg.evaluation import ConfusionMatrix
+from rtseg.evaluation.byte_counts import count_bytes
 from rtseg.evaluation.labelled import open_labelled
 from rtseg.evaluation.running import LocalRunner
 from rtseg.evaluation.samples import PixelSample
@@ -140,6 +141,18 @@ def test_pixels_are_counted_as_by_the_confusion_matrix(classes, seed, shape):
     counts = count_pixels(truth, prediction, classes)
     assert counts.dtype == np.int64
     np.testing.assert_array_equal(counts, matrix.counts)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 200), st.integers(1, 70))
+def test_bytes_are_counted_where_they_are_asked_for(seed, size, exact):
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, size, dtype=np.uint8)
+    where = random.random(size) < 0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rtseg.evaluation.byte_counts._EXACT", exact)
+        counts, some = count_bytes(pixels), count_bytes(pixels, where)
+    np.testing.assert_array_equal(counts, np.bincount(pixels, minlength=256))
+    np.testing.assert_array_equal(some, np.bincount(pixels[where], minlength=256))
 
 
 @pytest.mark.parametrize("classes", [2, 40])

@@ -285,3 +285,14 @@ def test_the_log_is_as_before(quantised, caplog):
     logging.getLogger("rtseg").warning("still heard")
     assert caplog.messages == ["still heard"]
     assert type(logging.getLogger("rtseg.made.now")) is logging.Logger
+
+
+def test_the_other_quantiser_is_named_where_it_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setitem(sys.modules, "modelopt", None)
+    from benchmarks.int8_modelopt import main
+
+    assert main(["--camvid", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "modelopt cannot be imported" in line
+    assert not (tmp_path / "out").exists()

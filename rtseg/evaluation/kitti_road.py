@@ -16,9 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from rtseg.evaluation.byte_counts import count_bytes
 
 VOID = 255
 
@@ -29,7 +30,6 @@ URBAN = "urban_road"
 """All road categories in one sum, as the benchmark ranks by; the ego-lane is not in it."""
 
 _LEVELS = 256
-_EXACT = 1 << 24  # pixels up to which OpenCV's histogram of float32 counts exactly
 
 _RECALLS = np.arange(0, 1.1, 0.1)
 """Where precision is read for AP: 11 values. Some are above the decimal fraction: 0.3 is not 3 of 10."""
@@ -90,16 +90,8 @@ class RoadCurve:
             raise ValueError(
                 f"truth is {truth.shape}, probability {probability.shape}: not one shape"
             )
-        truth, probability = (np.ascontiguousarray(a).reshape(1, -1) for a in (truth, probability))
-        counts = np.zeros_like(self.counts)
-        void = 0
-        for start in range(0, truth.size, _EXACT):
-            part = np.s_[:, start : start + _EXACT]
-            for row in range(2):
-                own = np.equal(truth[part], row).view(np.uint8)
-                histogram = cv2.calcHist([probability[part]], [0], own, [_LEVELS], [0, _LEVELS])
-                counts[row] += histogram.ravel().astype(np.int64)
-            void += int(np.count_nonzero(truth[part] == VOID))
+        counts = np.stack([count_bytes(probability, truth == value) for value in range(2)])
+        void = int(np.count_nonzero(truth == VOID))
         if counts.sum() + void != truth.size:
             raise ValueError("the truth holds an index that is not 0, 1 or void")
         self.counts += counts

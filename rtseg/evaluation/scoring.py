@@ -14,6 +14,7 @@ from rtseg.atomic import write_atomically
 from rtseg.errors import BackendError, InputError, OutputError
 from rtseg.evaluation.birds_eye import BirdsEye
 from rtseg.evaluation.boundary import BoundaryF1
+from rtseg.evaluation.byte_counts import count_bytes
 from rtseg.evaluation.confusion import VOID, ConfusionMatrix
 from rtseg.evaluation.kitti_road import RoadCurve
 from rtseg.evaluation.records import Counts, Record
@@ -25,7 +26,6 @@ Paint = Callable[[Picture, Mask], Picture]
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 _INDICES = np.arange(256, dtype=np.uint8)
-_EXACT = 1 << 24  # pixels up to which OpenCV's histogram of float32 counts exactly
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,7 @@ def count_pixels(truth: Mask, prediction: Mask, classes: int) -> NDArray[np.int6
     classes: both classes fit in one byte then. The truth holds classes and void only; a prediction
     outside of the classes is a ``BackendError``.
     """
-    if classes * (classes + 1) > 256 or truth.size > _EXACT:
+    if classes * (classes + 1) > 256:
         matrix = ConfusionMatrix(classes)
         matrix.add(truth, prediction)
         return matrix.matrix
@@ -191,8 +191,7 @@ def count_pixels(truth: Mask, prediction: Mask, classes: int) -> NDArray[np.int6
     # behind the squares of the classes.
     code = np.multiply(truth, np.uint8(classes))
     np.add(code, prediction, out=code)
-    counts = cv2.calcHist([code], [0], None, [256], [0, 256]).ravel()[: classes * classes]
-    return counts.astype(np.int64).reshape(classes, classes)
+    return count_bytes(code)[: classes * classes].reshape(classes, classes)
 
 
 def _encode(path: Path, pixels: NDArray[np.uint8], options: list[int]) -> None:
